@@ -1,0 +1,60 @@
+"""The two manners of reading a message, identifiers and digests."""
+
+import hashlib
+import re
+import uuid
+from typing import Annotated, Final
+
+import uuid_utils
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Strict(BaseModel):
+    """What a user sends: an unknown field is a mistake worth naming, so it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Lenient(BaseModel):
+    """What workers, devices and services send each other: a newer sender must not break an older reader."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, from_attributes=True)
+
+
+def new_id() -> str:
+    """A UUIDv7 in canonical text: sorts by creation time, in SQLite and Postgres alike."""
+    return str(uuid_utils.uuid7())
+
+
+def is_id(text: str) -> bool:
+    """True for a UUID in canonical lower-case text."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+DIGEST_PATTERN: Final = r"^sha256:[0-9a-f]{64}$"
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
+"""Names a blob by its content, as in ``sha256:9f86...``."""
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""A name a person gives: lower case letters, digits, dot, underscore, hyphen; 1 to 63 characters."""
+
+TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+TagValue = Annotated[str, StringConstraints(max_length=256)]
+Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
+
+Timestamp = AwareDatetime
+
+
+def digest_of(content: bytes) -> str:
+    """The blob name of ``content``."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def is_digest(text: str) -> bool:
+    """True if ``text`` is a well-formed blob name."""
+    return re.fullmatch(DIGEST_PATTERN, text) is not None
