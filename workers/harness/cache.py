@@ -1,0 +1,136 @@
+"""A cache of blobs and prepared shards on the worker's disk, shared by all its processes.
+
+Blobs are named by their content, shard folders by their key. An entry appears by one rename, so a reader sees all of it or
+nothing. A lock file per entry (flock: gone with its holder, however that dies) lets one process fetch while the others wait,
+and keeps entries in use from being evicted.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Content-addressed files and keyed folders below ``root``; the least recently used go when ``limit_bytes`` is passed."""
+
+    root: Path
+    limit_bytes: int = 20 * 1024**3
+
+    @contextmanager
+    def blob(self, digest: str, fetch: Callable[[Path], None]) -> Iterator[Path]:
+        """The blob's file while the block runs; ``fetch(path)`` writes it (and checks its digest) if it is not here."""
+        with self._entry("blobs", digest.removeprefix("sha256:"), fetch) as path:
+            yield path
+
+    @contextmanager
+    def folder(self, key: str, make: Callable[[Path], None]) -> Iterator[Path]:
+        """The folder of that key while the block runs; ``make(path)`` fills a new folder if it is not here."""
+
+        def make_folder(path: Path) -> None:
+            path.mkdir(parents=True, exist_ok=True)
+            make(path)
+
+        with self._entry("shards", key, make_folder) as path:
+            yield path
+
+    def add_blob(self, digest: str, path: Path) -> None:
+        """Copy a file that was just made into the cache, so that this machine never downloads it."""
+        with self.blob(digest, lambda target: _link_or_copy(path, target)):
+            pass
+
+    def size_bytes(self) -> int:
+        """Of all entries together."""
+        return sum(size for _, _, size in self._entries())
+
+    def evict(self) -> None:
+        """Remove the least recently used entries that nobody uses until the rest fits the limit."""
+        entries = sorted(self._entries())
+        total = sum(size for _, _, size in entries)
+        for _, path, size in entries:
+            if total <= self.limit_bytes:
+                return
+            if self._remove_unused(path):
+                total -= size
+
+    @contextmanager
+    def _entry(self, kind: str, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
+        path = self.root / kind / name[:2] / name
+        with self._locked(path, fcntl.LOCK_SH) as lock:
+            if not path.exists():
+                self._make(path, make, lock)
+            os.utime(path)
+            yield path
+
+    def _make(self, path: Path, make: Callable[[Path], None], lock: int) -> None:
+        # flock does not upgrade atomically: whoever waits here may find the entry made by the one before.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if not path.exists():
+                self._make_alone(path, make)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        self.evict()
+
+    def _make_alone(self, path: Path, make: Callable[[Path], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.root / "unfinished" / f"{path.name[:16]}-{uuid.uuid4().hex[:8]}"
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            make(unfinished)
+            unfinished.rename(path)
+        finally:
+            _remove(unfinished)
+
+    @contextmanager
+    def _locked(self, path: Path, mode: int) -> Iterator[int]:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = os.open(locks / path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, mode)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _remove_unused(self, path: Path) -> bool:
+        try:
+            with self._locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                _remove(path)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _entries(self) -> list[tuple[float, Path, int]]:
+        found = []
+        for kind in ("blobs", "shards"):
+            for path in (self.root / kind).glob("*/*"):
+                with suppress(FileNotFoundError):  # evicted by another process meanwhile
+                    found.append((path.stat().st_mtime, path, _size(path)))
+        return found
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        # Renamed first, so that a kill in the middle never leaves half an entry under its name.
+        gone = path.with_name(f".gone-{uuid.uuid4().hex[:8]}")
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copyfile(source, target)
