@@ -33,8 +33,8 @@ Pixel: TypeAlias = tuple[int, int]
 Position: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 Shape: TypeAlias = tuple[int, int]
-Image: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
+ImageArray: TypeAlias = NDArray[np.uint8]
+MaskArray: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ def _shrunk_side(x: int, y: int, side: int, shape: Shape) -> int:
     return min(side, max(fitting, math.ceil(SHRINK_FLOOR * side)))
 
 
-def prompt_point(mask: Mask) -> Pixel:
+def prompt_point(mask: MaskArray) -> Pixel:
     """The published protocol's prompt: the centre of the mask's extent, snapped into the mask; of an empty mask the image's."""
     height, width = mask.shape
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
@@ -173,7 +173,7 @@ def prompt_point(mask: Mask) -> Pixel:
     return snap_point(mask, centre)
 
 
-def snap_point(mask: Mask, point: Pixel) -> Pixel:
+def snap_point(mask: MaskArray, point: Pixel) -> Pixel:
     """``point`` if it lies in the mask, else the nearest mask pixel (of several the first in reading order).
 
     A mask without pixels leaves the point as it is.
@@ -188,7 +188,7 @@ def snap_point(mask: Mask, point: Pixel) -> Pixel:
     return int(columns[nearest]), int(rows[nearest])
 
 
-def extract(image: Image, window: Window, size: int = INPUT_SIZE) -> Image:
+def extract(image: ImageArray, window: Window, size: int = INPUT_SIZE) -> ImageArray:
     """The window's pixels as the network sees them: uint8 [size, size, 3] (or [size, size] of a grey image).
 
     Outside the image is 0. Bilinear with half-pixel centres; the filter widens where pixels are dropped, as in Pillow,
@@ -203,14 +203,14 @@ def extract(image: Image, window: Window, size: int = INPUT_SIZE) -> Image:
     return _rounded(np.einsum("ih,hj...->ij...", rows, across, optimize=True))
 
 
-def extract_mask(mask: Mask, window: Window, size: int = INPUT_SIZE) -> Mask:
+def extract_mask(mask: MaskArray, window: Window, size: int = INPUT_SIZE) -> MaskArray:
     """The window's part of a mask: bool [size, size], nearest pixel. Outside the image nothing is object."""
     pixels = _crop(mask, window)
     rows, columns = _nearest(window.height, size), _nearest(window.width, size)
     return pixels[rows[:, None], columns[None, :]]
 
 
-def paste(mask: Mask, window: Window, shape: Shape) -> Mask:
+def paste(mask: MaskArray, window: Window, shape: Shape) -> MaskArray:
     """The inverse of ``extract_mask``: bool [H, W] with the square ``mask`` at its place, False elsewhere."""
     if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
         raise ValueError(f"a window's mask is square, got shape {mask.shape}")
@@ -259,6 +259,6 @@ def _linear_weights(source: int, target: int) -> NDArray[np.float32]:
     return weights
 
 
-def _rounded(values: NDArray[np.float32]) -> Image:
+def _rounded(values: NDArray[np.float32]) -> ImageArray:
     """float in 0..255 to uint8, halves up."""
     return (values + np.float32(0.5)).clip(0, 255).astype(np.uint8)
