@@ -1,0 +1,109 @@
+"""Mask quality over windows: the published protocol, under names that say which border rule was used.
+
+The protocol (arXiv:2506.18807 and its code): one sample per non-crowd annotation, prompt at the centre of the mask's extent,
+mIoU = mean over samples; "mAP" = share of samples whose IoU reaches a threshold, averaged over 0.50, 0.55 .. 0.95. The
+latter is a hit rate, hence its name here; COCO's mask AP is in ``mask_ap``.
+
+Empty masks, as in that code: where prediction and truth are both empty (an empty union) the IoU is 1; a sample whose truth is
+empty counts for mIoU, but not for the hit rate.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.contracts.training import Border
+
+Values: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
+
+HIT_THRESHOLDS: Final = tuple(percent / 100 for percent in range(50, 100, 5))
+"""Each the double nearest to its decimal, as is the quotient of two counts: an IoU of exactly 11/20 reaches 0.55."""
+
+AREA_BANDS: Final = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, float("inf"))}
+"""COCO's bands of object area in image pixels, lower bound included."""
+
+
+def predicted_masks(logits: Tensor) -> Tensor:
+    """bool of the logits' shape: probability above one half, and so logit above 0."""
+    return logits > 0
+
+
+def iou(predicted: Tensor, truth: Tensor) -> Tensor:
+    """IoU per sample, float64 [B] on the masks' device; 1 where the union is empty.
+
+    predicted, truth: bool [B, ...] of one shape.
+    """
+    if predicted.shape != truth.shape:
+        raise ValueError(f"masks differ in shape: {tuple(predicted.shape)} predicted, {tuple(truth.shape)} true")
+    predicted, truth = predicted.flatten(1), truth.flatten(1)
+    union = (predicted | truth).sum(dim=1)
+    shared = (predicted & truth).sum(dim=1)
+    return torch.where(union > 0, shared.double() / union.clamp(min=1), 1.0)
+
+
+def confidence(logits: Tensor) -> Tensor:
+    """How sure the network is of its mask, float64 [B] in 0..1: mean probability over the mask's cells; 0 of an empty mask.
+
+    logits: float [B, 1, S, S]. It ranks detections for mask AP.
+    """
+    flat = logits.flatten(1).double()
+    chosen = predicted_masks(flat)
+    return (flat.sigmoid() * chosen).sum(dim=1) / chosen.sum(dim=1).clamp(min=1)
+
+
+def miou(ious: Values) -> float:
+    """Mean over samples; NaN of none."""
+    return float(np.mean(ious)) if ious.size else float("nan")
+
+
+def hit_rate_50_95(ious: Values, has_object: Flags | None = None) -> float:
+    """The protocol's "mAP": mean share of samples that reach each threshold. Samples without an object are left out.
+
+    NaN if no sample is left.
+    """
+    counted = ious if has_object is None else ious[has_object]
+    if counted.size == 0:
+        return float("nan")
+    return float(np.mean([np.mean(counted >= threshold) for threshold in HIT_THRESHOLDS]))
+
+
+@dataclass(frozen=True, slots=True)
+class BandIou:
+    """mIoU of the objects of one size."""
+
+    miou: float  # NaN without samples
+    samples: int
+
+
+def iou_by_area(ious: Values, areas: Values) -> dict[str, BandIou]:
+    """By ``AREA_BANDS``. areas: annotated object areas in image pixels, [N] like ``ious``."""
+    bands = {}
+    for name, (low, high) in AREA_BANDS.items():
+        chosen = ious[(areas >= low) & (areas < high)]
+        bands[name] = BandIou(miou(chosen), chosen.size)
+    return bands
+
+
+def metric_name(name: str, border: Border) -> str:
+    """``name`` itself under the published rule, else with the rule's name: miou_96, miou_96_pad."""
+    return name if border is Border.AUTHORS else f"{name}_{border.value}"
+
+
+def scores(ious: Values, *, border: Border, clipped: Flags, has_object: Flags | None = None) -> dict[str, float]:
+    """All figures of one evaluation with windows under ``border``, by the names that every job kind uses.
+
+    ious: [N]; clipped: the windows' ``clipped``, [N]; has_object: False where the truth is empty, [N]. Figures without a
+    sample are left out: a NaN in a chart says nothing.
+    """
+    found = {
+        metric_name("miou_96", border): miou(ious),
+        metric_name("hit_rate_50_95", border): hit_rate_50_95(ious, has_object),
+        # Windows that touch no border are the same under every rule.
+        "miou_96_unclipped": miou(ious[~clipped]),
+    }
+    return {name: value for name, value in found.items() if not np.isnan(value)}
