@@ -1,0 +1,113 @@
+"""Builds the jobs service: the only place where its clients are made and its features are listed."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+from redis import Redis
+from starlette.concurrency import run_in_threadpool
+
+from services.jobs import tables
+from services.jobs.health.router import router as health
+from services.jobs.keys.files import ensure_key
+from services.jobs.keys.keyring import KeyRing
+from services.jobs.keys.loops import LOOPS as KEY_LOOPS
+from services.jobs.keys.router import router as keys
+from services.jobs.runtime import ServiceLoop, Services
+from services.jobs.settings import JobsSettings
+from shared.contracts.keys import Scope
+from shared.contracts.problems import ProblemDetails
+from shared.kit.blobs import BlobStore
+from shared.kit.celery_app import make_celery
+from shared.kit.database import make_engine, make_sessions
+from shared.kit.limits import RequestLimits
+from shared.kit.loops import Loop, LoopRunner
+from shared.kit.observe import Observed
+from shared.kit.problems import install_problem_handlers
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS,)
+
+assert tables.METADATA.tables
+
+
+def create_app(settings: JobsSettings) -> FastAPI:
+    """The service. Its clients are built when it starts (lifespan); the database must be migrated before."""
+    registry = CollectorRegistry()
+    app = FastAPI(title="Picofleet jobs", version=version("picofleet"), lifespan=_lifespan, docs_url="/docs", redoc_url=None)
+    app.state.settings = settings
+    app.state.registry = registry
+    install_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    limits = {"/v1/worker/": settings.max_worker_body_bytes, "/v1/blobs": settings.max_blob_bytes}
+    app.add_middleware(RequestLimits, max_bytes=settings.max_body_bytes, by_prefix=limits)
+    app.add_middleware(Observed, registry=registry)
+    _describe_problems(app)
+    return app
+
+
+def build_services(settings: JobsSettings, runner_wake: Any, stopping: threading.Event) -> Services:
+    """Make the clients. Nothing is connected before its first use."""
+    engine = make_engine(settings.database_url)
+    return Services(
+        settings=settings,
+        engine=engine,
+        sessions=make_sessions(engine),
+        blobs=BlobStore(settings.blob_url),
+        redis=Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2),
+        celery=make_celery(settings.redis_url),
+        wake=runner_wake,
+        stopping=stopping,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: JobsSettings = app.state.settings
+    stopping = threading.Event()
+    ring_uses: ServiceLoop = Loop(name="keys.uses", every_s=lambda _: 30, tick=lambda _: app.state.keyring.write_uses())
+    runner: LoopRunner[Services] = LoopRunner([*LOOPS, ring_uses] if settings.run_loops else [], stopping)
+    services = await run_in_threadpool(build_services, settings, runner.wake, stopping)
+    keyring = KeyRing(services.sessions)
+    app.state.services, app.state.sessions = services, services.sessions
+    app.state.keyring, app.state.authenticate = keyring, keyring.authenticate
+    await run_in_threadpool(_ensure_keys, services)
+    runner.start(services)
+    try:
+        yield
+    finally:
+        await run_in_threadpool(_stop, services, runner, keyring)
+
+
+def _ensure_keys(services: Services) -> None:
+    files = ((services.settings.admin_key_file, Scope.ADMIN), (services.settings.worker_key_file, Scope.WORKER))
+    with services.sessions.begin() as session:
+        for path, scope in files:
+            if path is not None:
+                ensure_key(session, path, name=scope.value, scope=scope)
+
+
+def _stop(services: Services, runner: LoopRunner[Services], keyring: KeyRing) -> None:
+    runner.stop()
+    keyring.write_uses()
+    services.celery.close()
+    services.redis.close()
+    services.engine.dispose()
+
+
+def _describe_problems(app: FastAPI) -> None:
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = plain()
+        shape = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        definitions = schema.setdefault("components", {}).setdefault("schemas", {})
+        definitions |= shape.pop("$defs", {}) | {"ProblemDetails": shape}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

@@ -1,0 +1,43 @@
+"""What the features of the service share at run time, built once by the app's lifespan."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias, cast
+
+from celery import Celery
+from fastapi import Depends, Request
+from redis import Redis
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from services.jobs.settings import JobsSettings
+from shared.kit.blobs import BlobStore
+from shared.kit.loops import Loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Clients of the outside. All are safe to use from several threads."""
+
+    settings: JobsSettings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    redis: Redis
+    celery: Celery
+    wake: Callable[[str], None]
+    """Lets the loop of this name tick now."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the service goes down: streams and listening loops end."""
+
+
+ServiceLoop: TypeAlias = Loop[Services]
+
+
+def get_services(request: Request) -> Services:
+    """The services of the running app."""
+    return cast(Services, request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
