@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 from shared.contracts.jobs import JobError, Progress
-from shared.contracts.worker import Claim, FinishIn
+from shared.contracts.worker import FinishIn
 from workers.harness import errors
 from workers.harness.channel import Assignment, Message
 from workers.harness.outbox import Outbox
@@ -33,10 +33,9 @@ class _Verdict:
 class Attempt:
     """Runs one claim to its end. ``run`` is called once; ``hand_back`` may be called from any thread."""
 
-    def __init__(
-        self, claim: Claim, *, child: Child, assignment: Assignment, jobs: JobsClient, settings: WorkerSettings
-    ) -> None:
-        self._claim, self._child, self._assignment, self._jobs, self._settings = claim, child, assignment, jobs, settings
+    def __init__(self, assignment: Assignment, child: Child, jobs: JobsClient, settings: WorkerSettings) -> None:
+        self._assignment, self._child, self._jobs, self._settings = assignment, child, jobs, settings
+        claim = self._claim = assignment.claim
         self._outbox = Outbox(claim.token)
         self._verdict: _Verdict | None = None
         self._stop_requested = threading.Event()

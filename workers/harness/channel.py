@@ -3,6 +3,7 @@
 A socket in a private folder instead of an inherited descriptor, because torchrun starts its ranks with all descriptors closed.
 """
 
+import contextlib
 import json
 import shutil
 import socket
@@ -74,10 +75,8 @@ class Link:
 
     def close(self) -> None:
         """Hang up, also for a thread that waits in ``receive``."""
-        try:
+        with contextlib.suppress(OSError):  # the other end was faster
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other end was faster
         self._socket.close()
 
 
@@ -95,10 +94,8 @@ class Switchboard:
 
     def close(self) -> None:
         """Take no further links."""
-        try:
+        with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._server.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """A job's processes as their supervisor sees them: started, told to start and to stop, watched and killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -35,9 +36,7 @@ class Child:
         self._switchboard = Switchboard(self._serve)
         self._output = self._switchboard.folder / "output"
         with self._output.open("ab") as file:
-            self._process = _SPAWNER.submit(
-                _spawn, [kind.value for kind in kinds], processes, self._switchboard.path, file
-            ).result()
+            self._process = _SPAWNER.submit(_spawn, kinds, processes, self._switchboard.path, file).result()
         self._groups.add(self._process.pid)
 
     @property
@@ -67,10 +66,8 @@ class Child:
     def kill(self) -> None:
         """End it and all it started, at once and for sure."""
         for group in self._groups:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # all of this group has ended
                 os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # all of this group has ended
         self._groups.clear()  # these numbers may soon belong to others
         self._process.wait()
 
@@ -122,10 +119,10 @@ def _assign(link: Link, assignment: Assignment) -> None:
     link.send("start", assignment=assignment.model_dump(mode="json"))
 
 
-def _spawn(kinds: list[str], processes: int, channel: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _spawn(kinds: Sequence[JobKind], processes: int, channel: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
     several = ["--processes", str(processes)] if processes > 1 else []
     return subprocess.Popen(
-        [sys.executable, "-m", "workers.harness.child", *several, *kinds],
+        [sys.executable, "-m", "workers.harness.child", *several, *(kind.value for kind in kinds)],
         cwd=_REPOSITORY,
         env=os.environ | {CHANNEL_VARIABLE: channel, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,

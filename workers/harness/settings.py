@@ -26,7 +26,7 @@ class WorkerSettings(KitSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     mlflow_url: str = "http://127.0.0.1:5000"
     name: str = Field(default_factory=lambda: f"{socket.gethostname()}:worker", description="stable over restarts")
-    queues: list[JobKind] = list(JobKind)
+    queues: list[JobKind] = Field(default_factory=lambda: list(JobKind))
     slots: PositiveInt = 1
     cache_dir: Path = Path(platformdirs.user_cache_dir("picofleet"))
     cache_limit_bytes: PositiveInt = 20 * GIB
@@ -35,7 +35,6 @@ class WorkerSettings(KitSettings):
     grace_s: PositiveFloat = Field(default=2.5, description="between a cancel and the kill; all of it must fit into 5 s")
     shutdown_grace_s: PositiveFloat = Field(default=8, description="the same when the worker itself is stopped")
     hang_s: PositiveFloat = Field(default=1800, description="a child that reports nothing for so long is killed as hung")
-    start_s: PositiveFloat = Field(default=120, description="a child that has not started after so long is killed")
     memory_limit_bytes: PositiveInt | None = Field(default=None, description="address space of a job's process; None: no limit")
     keep_failed_s: PositiveFloat = Field(default=7 * 86_400, description="how long the folders of unfinished jobs are kept")
     spare_child: bool = Field(default=True, description="keep one started, idle child: saves seconds at a job's start")

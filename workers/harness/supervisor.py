@@ -82,7 +82,7 @@ class Supervisor:
 
     def _run(self, claim: Claim) -> FinishIn | None:
         child = self._child_for(claim)
-        attempt = Attempt(claim, child=child, assignment=self._assignment(claim), jobs=self._jobs, settings=self._settings)
+        attempt = Attempt(self._assignment(claim), child, self._jobs, self._settings)
         with self._lock:
             self._attempts[claim.job_id] = attempt
             if self._closing.is_set():
@@ -106,13 +106,9 @@ class Supervisor:
     def _refill(self) -> None:
         """Make a spare child, unless this machine's slots are all in use: then it would only take memory from the jobs."""
         with self._lock:
-            usable = self._spare is not None and self._spare.returncode is None
-            if (
-                usable
-                or not self._settings.spare_child
-                or self._closing.is_set()
-                or len(self._attempts) >= self._settings.slots
-            ):
+            if self._spare is not None and self._spare.returncode is None:
+                return
+            if not self._settings.spare_child or self._closing.is_set() or len(self._attempts) >= self._settings.slots:
                 return
             if self._spare is not None:
                 self._spare.close()
