@@ -1,0 +1,1 @@
+"""The whole platform on one machine: the same processes as elsewhere, under a supervisor, on the loopback interface."""
