@@ -28,6 +28,11 @@ class MlflowError(Exception):
 class MlflowAway(MlflowError):
     """No usable answer (no connection, time-out, 5xx): the call may or may not have taken effect; try again later."""
 
+    def __init__(self, message: str, *, internal: bool = False) -> None:
+        super().__init__(message)
+        self.internal = internal
+        """MLflow is there but failed inside (500): its disk is full, or it cannot digest just this call."""
+
 
 class MlflowRefused(MlflowError):
     """MLflow understood the call and said no: trying again unchanged is no use."""
@@ -296,7 +301,7 @@ def _raise_for(answer: httpx.Response) -> None:
         return
     code, message = _error_of(answer)
     if answer.status_code in _TRANSIENT:
-        raise MlflowAway(f"MLflow answered {answer.status_code}: {message}")
+        raise MlflowAway(f"MLflow answered {answer.status_code}: {message}", internal=answer.status_code == 500)
     if code == "RESOURCE_DOES_NOT_EXIST" or answer.status_code == 404:
         raise MlflowMissing(message, code=code, status=answer.status_code)
     if code == "RESOURCE_ALREADY_EXISTS":
@@ -329,5 +334,7 @@ def _proxied(artifact_uri: str, path: str, *, quoted: bool = True) -> str:
     if uri.scheme != "mlflow-artifacts":
         hint = "start `mlflow server` with --serve-artifacts and --artifacts-destination"
         raise MlflowRefused(f"MLflow does not proxy the artifacts at {artifact_uri}: {hint}", code="NOT_PROXIED", status=400)
+    if ".." in path.split("/"):
+        raise MlflowRefused(f"{path!r} leaves the artifact folder", code="INVALID_PATH", status=400)
     whole = "/".join(part.strip("/") for part in (uri.path, path) if part.strip("/"))
     return quote(whole) if quoted else whole
