@@ -9,6 +9,7 @@ import structlog
 
 from shared.contracts.jobs import JobError, Progress
 from shared.contracts.worker import FinishIn
+from shared.kit import tracking
 from workers.harness import errors
 from workers.harness.channel import Assignment, Message
 from workers.harness.outbox import Outbox
@@ -38,6 +39,7 @@ class Attempt:
         claim = self._claim = assignment.claim
         self._outbox = Outbox(claim.token)
         self._verdict: _Verdict | None = None
+        self._run_id = claim.mlflow_run_id
         self._stop_requested = threading.Event()
         self._hand_back = threading.Event()
         self._stale = threading.Event()
@@ -56,7 +58,9 @@ class Attempt:
             self._child.kill()
             self._ended.set()
         beats.join(timeout=30)
-        return self._deliver(finish) if finish is not None else None
+        delivered = self._deliver(finish) if finish is not None else None
+        self._end_mlflow_run(delivered)
+        return delivered
 
     def hand_back(self) -> None:
         """The worker is being stopped: let the child save its work, then give the job to whoever claims it next."""
@@ -71,7 +75,8 @@ class Attempt:
             case "log":
                 self._outbox.log(message["message"], message["level"])
             case "run":
-                self._outbox.run(message["run_id"])
+                self._run_id = message["run_id"]
+                self._outbox.run(self._run_id)
             case "finished" | "failed" | "stale" as kind if self._verdict is None:
                 self._verdict = _Verdict(kind, {key: value for key, value in message.items() if key != "kind"})
 
@@ -202,6 +207,12 @@ class Attempt:
         except ProtocolError:
             return None  # the lease runs out, and the service decides
         return finish
+
+    def _end_mlflow_run(self, finish: FinishIn | None) -> None:
+        """For a child that could not do it itself; a child that finished or failed did."""
+        if finish is None or self._run_id is None or not (finish.cancelled or finish.crashed) or self._hand_back.is_set():
+            return
+        tracking.end_run(self._assignment.mlflow_url, self._run_id, "KILLED" if finish.cancelled else "FAILED")
 
     def _send_rest(self) -> None:
         while (report := self._outbox.next_report()) is not None:

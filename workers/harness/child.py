@@ -1,4 +1,4 @@
-"""The process in which one job runs: ``python -m workers.harness.child [--processes N] KIND...``.
+"""The process in which one job runs: ``python -m workers.harness.child [--processes N] KIND=MODULE...``.
 
 It starts, imports what jobs of these kinds need, and waits for its job. So a spare child can stand ready.
 """
@@ -12,52 +12,55 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 
-from shared.contracts.jobs import JobKind, Progress
+from shared.contracts.jobs import Progress
 from workers.harness import errors, kinds
 from workers.harness.cache import Cache
 from workers.harness.channel import CHANNEL_VARIABLE, Assignment, Link
-from workers.harness.context import Finished, JobContext, Stopped
+from workers.harness.context import Finished, JobContext
 from workers.harness.protocol import JobsClient, StaleToken
 
 _PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Become torchrun, or do one job and exit."""
+def main(arguments: list[str]) -> int:
+    """Become torchrun, or do one job; the exit status (torchrun ends all ranks when one is not 0)."""
     _die_with_parent()
     if arguments[:1] == ["--processes"]:
         _become_torchrun(int(arguments[1]), arguments[2:])
     link = Link.connect(os.environ[CHANNEL_VARIABLE])
     link.send("hello", pid=os.getpid(), group=os.getpgid(0))
-    kinds.preload([JobKind(kind) for kind in arguments])
+    runs = kinds.load(arguments)
     link.send("ready")
     first = link.receive()
     if first is None or first["kind"] != "start":
-        return
-    _work(link, Assignment.model_validate(first["assignment"]))
+        return 0
+    assignment = Assignment.model_validate(first["assignment"])
+    return _work(link, assignment, runs[assignment.claim.kind])
 
 
-def _work(link: Link, assignment: Assignment) -> None:
+def _work(link: Link, assignment: Assignment, run: kinds.Run) -> int:
     stop = threading.Event()
     threading.Thread(target=_listen, args=(link, stop), name="supervisor", daemon=True).start()
     if assignment.memory_limit_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (assignment.memory_limit_bytes,) * 2)
     with JobsClient(assignment.jobs_url, assignment.api_key) as jobs:
-        verdict, content = _judge(_context(link, assignment, jobs, stop), link)
-    link.send(verdict, **content)
+        ctx = _context(link, assignment, jobs, stop)
+        verdict, content = _judge(ctx, run, link)
+    if ctx.rank == 0 or verdict != "finished":
+        link.send(verdict, **content)
+    return 0 if verdict == "finished" else 1
 
 
-def _judge(ctx: JobContext, link: Link) -> tuple[str, dict[str, object]]:
+def _judge(ctx: JobContext, run: kinds.Run, link: Link) -> tuple[str, dict[str, object]]:
     """Run the job; the verdict to send and what it carries."""
     try:
-        finished = kinds.load(ctx.claim.kind)(ctx, ctx.claim.spec)
-    except Stopped:
-        return "finished", _plain(Finished(cancelled=True))
+        finished = run(ctx, ctx.claim.spec)
     except StaleToken:
         return "stale", {}
     except BaseException as exc:  # whatever it is, the user must hear of it
+        if errors.is_stop(exc):
+            return "finished", _plain(Finished(cancelled=True))
         with contextlib.suppress(OSError):  # where the disk is full, the message must still get out
             traceback.print_exc()
         link.send("log", message=_where(exc), level="debug")
@@ -120,10 +123,10 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _become_torchrun(processes: int, kind_names: Sequence[str]) -> None:
+def _become_torchrun(processes: int, modules: list[str]) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--max-restarts=0"]
-    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "workers.harness.child", *kind_names])
+    os.execv(sys.executable, [sys.executable, *torchrun, "-m", "workers.harness.child", *modules])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

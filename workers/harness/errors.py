@@ -1,16 +1,13 @@
 """Turns whatever ends a job into a message that says what happened and what to do about it."""
 
 import errno
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from shared.contracts.jobs import JobError
-
-
-class DatasetGone(Exception):
-    """Files of a registered dataset are no longer where they were."""
 
 
 class JobFailed(Exception):
@@ -86,7 +83,7 @@ _RULES: Final = (
     ),
     _Rule(
         "mlflow_away",
-        _named("MlflowException", "TrackingAway"),
+        _named("MlflowError", "TrackingFailed"),
         "Check that the MLflow server runs and that the worker's PICOFLEET_WORKER_MLFLOW_URL leads to it; then retry the job.",
     ),
     _Rule(
@@ -119,11 +116,18 @@ def translate(exc: BaseException) -> JobError:
     """What to tell the user about an exception that ended a job. Never a stack trace; never empty."""
     if isinstance(exc, JobFailed):
         return exc.error
-    message = str(exc) or type(exc).__name__
+    message, name, own_hint = str(exc) or type(exc).__name__, type(exc).__name__, _own_hint(exc)
     for rule in _RULES:
         if rule.matches(exc):
-            return JobError(type=rule.kind, message=message, hint=_own_hint(exc) or rule.hint)
-    return JobError(type="internal_error", message=f"{type(exc).__name__}: {message}", hint=_own_hint(exc) or _UNKNOWN_HINT)
+            return JobError(type=rule.kind, message=message, hint=own_hint or rule.hint)
+    if own_hint is not None:  # made to be read by users: BadWeights, ImportRefused, ...
+        return JobError(type=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(), message=message, hint=own_hint)
+    return JobError(type="internal_error", message=f"{name}: {message}", hint=_UNKNOWN_HINT)
+
+
+def is_stop(exc: BaseException) -> bool:
+    """True for the exceptions by which the core and the harness say that they were asked to stop."""
+    return _named("Stopped")(exc)
 
 
 def _own_hint(exc: BaseException) -> str | None:

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from shared.contracts.jobs import JobKind
 from workers.harness.channel import CHANNEL_VARIABLE, Assignment, Link, Message, Switchboard
+from workers.harness.kinds import Modules, to_arguments
 
 # The kernel ties a child's life to the *thread* that forked it (PR_SET_PDEATHSIG): this one lives as long as the process.
 _SPAWNER = ThreadPoolExecutor(1, thread_name_prefix="spawner")
@@ -23,7 +23,7 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 class Child:
     """One started child, or torchrun and its ranks. Owned by one thread; messages arrive on others."""
 
-    def __init__(self, kinds: Sequence[JobKind], *, processes: int = 1) -> None:
+    def __init__(self, modules: Modules, *, processes: int = 1) -> None:
         self.started = time.monotonic()
         self.heard = self.started
         """When the child last said something, on the monotonic clock."""
@@ -36,7 +36,7 @@ class Child:
         self._switchboard = Switchboard(self._serve)
         self._output = self._switchboard.folder / "output"
         with self._output.open("ab") as file:
-            self._process = _SPAWNER.submit(_spawn, kinds, processes, self._switchboard.path, file).result()
+            self._process = _SPAWNER.submit(_spawn, modules, processes, self._switchboard.path, file).result()
         self._groups.add(self._process.pid)
 
     @property
@@ -119,10 +119,10 @@ def _assign(link: Link, assignment: Assignment) -> None:
     link.send("start", assignment=assignment.model_dump(mode="json"))
 
 
-def _spawn(kinds: Sequence[JobKind], processes: int, channel: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _spawn(modules: Modules, processes: int, channel: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
     several = ["--processes", str(processes)] if processes > 1 else []
     return subprocess.Popen(
-        [sys.executable, "-m", "workers.harness.child", *several, *(kind.value for kind in kinds)],
+        [sys.executable, "-m", "workers.harness.child", *several, *to_arguments(modules)],
         cwd=_REPOSITORY,
         env=os.environ | {CHANNEL_VARIABLE: channel, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,

@@ -7,12 +7,12 @@ import time
 
 import structlog
 
-from shared.contracts.jobs import JobKind
 from shared.contracts.training import TrainingSpec
 from shared.contracts.worker import Claim, FinishIn, WorkerHello
 from workers.harness import environment
 from workers.harness.attempt import Attempt
 from workers.harness.channel import Assignment
+from workers.harness.kinds import MODULES, Modules
 from workers.harness.process import Child
 from workers.harness.protocol import JobsClient, NotClaimable, ProtocolError, ServiceAway, patiently
 from workers.harness.settings import WorkerSettings
@@ -23,8 +23,8 @@ log = structlog.get_logger()
 class Supervisor:
     """Runs jobs, at most ``settings.slots`` at a time (the caller's threads). Holds no torch, so that it survives anything."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: WorkerSettings, modules: Modules = MODULES) -> None:
+        self._settings, self._modules = settings, modules
         self._jobs = JobsClient(settings.jobs_url, settings.key())
         self._environment = environment.describe()
         self._attempts: dict[str, Attempt] = {}
@@ -45,7 +45,7 @@ class Supervisor:
             return None
         log.info("job.claimed", job_id=job_id, kind=claim.kind, attempt=claim.attempt)
         finish = self._run(claim)
-        if finish is not None and not finish.crashed and finish.error is None:
+        if _outcome(finish) == "succeeded":  # a job that was cancelled or failed may be retried, and then resumes
             shutil.rmtree(self._settings.jobs_dir() / job_id, ignore_errors=True)
         log.info("job.ended", job_id=job_id, outcome=_outcome(finish))
         return finish
@@ -101,7 +101,7 @@ class Supervisor:
             if processes == 1 and self._spare is not None and self._spare.returncode is None:
                 spare, self._spare = self._spare, None
                 return spare
-        return Child([claim.kind], processes=processes)
+        return Child({claim.kind: self._modules[claim.kind]}, processes=processes)
 
     def _refill(self) -> None:
         """Make a spare child, unless this machine's slots are all in use: then it would only take memory from the jobs."""
@@ -112,11 +112,7 @@ class Supervisor:
                 return
             if self._spare is not None:
                 self._spare.close()
-            self._spare = Child(self._spare_kinds())
-
-    def _spare_kinds(self) -> list[JobKind]:
-        # What training needs is most of what any kind needs.
-        return [JobKind.TRAINING] if JobKind.TRAINING in self._settings.queues else list(self._settings.queues)
+            self._spare = Child({kind: self._modules[kind] for kind in self._settings.queues})
 
     def _assignment(self, claim: Claim) -> Assignment:
         folder = self._settings.jobs_dir() / claim.job_id
