@@ -8,11 +8,15 @@ and keeps entries in use from being evicted.
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_ABANDONED_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,13 @@ class Cache:
     def size_bytes(self) -> int:
         """Of all entries together."""
         return sum(size for _, _, size in self._entries())
+
+    def sweep(self) -> None:
+        """Remove what killed processes left unfinished: whatever nobody has touched for a day."""
+        for left in (self.root / "unfinished").glob("*"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                    _remove(left)
 
     def evict(self) -> None:
         """Remove the least recently used entries that nobody uses until the rest fits the limit."""

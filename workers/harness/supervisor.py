@@ -11,6 +11,7 @@ from shared.contracts.training import TrainingSpec
 from shared.contracts.worker import Claim, FinishIn, WorkerHello
 from workers.harness import environment
 from workers.harness.attempt import Attempt
+from workers.harness.cache import Cache
 from workers.harness.channel import Assignment
 from workers.harness.kinds import MODULES, Modules
 from workers.harness.process import Child
@@ -33,8 +34,9 @@ class Supervisor:
         self._closing = threading.Event()
 
     def start(self) -> None:
-        """Begin to say hello, remove old job folders and make a spare child."""
+        """Begin to say hello, tidy the disk and make a spare child."""
         self._remove_old_folders()
+        Cache(self._settings.cache_dir).sweep()
         threading.Thread(target=self._greet, name="hello", daemon=True).start()
         self._refill()
 
