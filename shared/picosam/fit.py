@@ -12,6 +12,7 @@ from torch import nn
 
 from shared.contracts.training import Compute, Recipe
 from shared.picosam import parallel
+from shared.picosam.allocator import keep_freed_memory
 from shared.picosam.loader import Batch, Loader, Windows
 from shared.picosam.losses import Losses, segmentation_loss
 from shared.picosam.placement import threads_for
@@ -89,6 +90,7 @@ def fit(state: TrainState, recipe: Recipe, compute: Compute, data: Windows, hook
     then looks at its own share. Raises Diverged before a bad gradient reaches the weights.
     """
     torch.set_num_threads(threads_for(compute))
+    keep_freed_memory()
     network = parallel.replicate(state.model)
     with Loader(data, recipe, first_step=state.step, rank=parallel.rank(), world=parallel.world()) as loader:
         batches = iter(loader)
