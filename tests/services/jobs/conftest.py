@@ -1,0 +1,168 @@
+"""The jobs service for tests: the real app behind a real server, on SQLite or Postgres, with a real Redis."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy.orm import Session
+
+from services.jobs.app import create_app
+from services.jobs.keys.service import create_key
+from services.jobs.runtime import Services
+from services.jobs.settings import JobsSettings
+from services.jobs.tables import METADATA
+from shared.contracts.keys import KeyIn, Scope
+from shared.kit.database import make_engine
+
+Headers = dict[str, str]
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("PICOFLEET_JOBS_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(databases: Any) -> str:
+    """URL of a database with all tables, to be copied only."""
+    url: str = databases.create()
+    engine = make_engine(url)
+    METADATA.create_all(engine)
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def database_url(databases: Any, migrated_database: str) -> str:
+    """URL of a database of the test's own with all tables."""
+    url: str = databases.create(template=migrated_database)
+    return url
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, redis_url: str) -> JobsSettings:
+    """Settings of the app; loops do not run: tests call their ticks. Override this fixture to change some."""
+    (tmp_path / "data").mkdir()
+    return JobsSettings(
+        database_url=database_url,
+        redis_url=redis_url,
+        mlflow_url="http://127.0.0.1:9",  # the discard port: nobody is there
+        blob_url=str(tmp_path / "blobs"),
+        dataset_roots=[str(tmp_path / "data")],
+        run_loops=False,
+        max_blob_bytes=1 << 22,
+    )
+
+
+class Served:
+    """An app behind uvicorn in a thread, on a free port: what a client sees is what it would see in production."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="served", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the app did not start; see the captured log")
+            self._thread.join(0.005)
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[FastAPI], Served]]:
+    """Serves apps until the test ends."""
+    running: list[Served] = []
+
+    def start(app: FastAPI) -> Served:
+        served = Served(app)
+        running.append(served)
+        served.start()
+        return served
+
+    yield start
+    for served in running:
+        served.stop()
+
+
+@pytest.fixture
+def served(settings: JobsSettings, serve: Callable[[FastAPI], Served]) -> Served:
+    return serve(create_app(settings))
+
+
+@pytest.fixture
+def app(served: Served) -> FastAPI:
+    """The running app."""
+    return served.app
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx.Client]:
+    """Talks to the running app over HTTP; without a key."""
+    with httpx.Client(base_url=served.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def services(app: FastAPI) -> Services:
+    """The running app's clients."""
+    found: Services = app.state.services
+    return found
+
+
+@pytest.fixture
+def session(services: Services) -> Iterator[Session]:
+    """A session on the running app's database. On SQLite its first statement takes the write lock: commit soon."""
+    with services.sessions() as session:
+        yield session
+
+
+@pytest.fixture
+def key_for(services: Services) -> Callable[..., Headers]:
+    """Makes a key and gives its request headers: ``key_for(Scope.VIEWER, name="ada")``."""
+
+    def make(scope: Scope, name: str | None = None) -> Headers:
+        with services.sessions.begin() as session:
+            made = create_key(session, KeyIn(name=name or f"a-{scope}", scope=scope))
+        return {"Authorization": f"Bearer {made.secret}"}
+
+    return make
+
+
+@pytest.fixture
+def admin(key_for: Callable[..., Headers]) -> Headers:
+    return key_for(Scope.ADMIN)
+
+
+@pytest.fixture
+def operator(key_for: Callable[..., Headers]) -> Headers:
+    return key_for(Scope.OPERATOR)
+
+
+@pytest.fixture
+def viewer(key_for: Callable[..., Headers]) -> Headers:
+    return key_for(Scope.VIEWER)
+
+
+@pytest.fixture
+def worker(key_for: Callable[..., Headers]) -> Headers:
+    return key_for(Scope.WORKER)
