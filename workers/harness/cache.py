@@ -6,6 +6,7 @@ and keeps entries in use from being evicted.
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -34,14 +35,13 @@ class Cache:
 
     @contextmanager
     def folder(self, key: str, make: Callable[[Path], None]) -> Iterator[Path]:
-        """The folder of that key while the block runs; ``make(path)`` fills a new folder if it is not here."""
-
-        def make_folder(path: Path) -> None:
-            path.mkdir(parents=True, exist_ok=True)
-            make(path)
-
-        with self._entry("shards", key, make_folder) as path:
+        """The folder of that key while the block runs; ``make(path)`` makes the folder ``path`` if it is not here."""
+        with self._entry("folders", key, make) as path:
             yield path
+
+    def drop_folder(self, key: str) -> None:
+        """Remove a damaged entry. Nothing happens while somebody else uses it."""
+        self._remove_unused(self._path("folders", key))
 
     def add_blob(self, digest: str, path: Path) -> None:
         """Copy a file that was just made into the cache, so that this machine never downloads it."""
@@ -71,12 +71,15 @@ class Cache:
 
     @contextmanager
     def _entry(self, kind: str, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
-        path = self.root / kind / name[:2] / name
+        path = self._path(kind, name)
         with self._locked(path, fcntl.LOCK_SH) as lock:
             if not path.exists():
                 self._make(path, make, lock)
             os.utime(path)
             yield path
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.root / kind / hashlib.sha256(name.encode()).hexdigest()[:2] / name
 
     def _make(self, path: Path, make: Callable[[Path], None], lock: int) -> None:
         # flock does not upgrade atomically: whoever waits here may find the entry made by the one before.
@@ -119,7 +122,7 @@ class Cache:
 
     def _entries(self) -> list[tuple[float, Path, int]]:
         found = []
-        for kind in ("blobs", "shards"):
+        for kind in ("blobs", "folders"):
             for path in (self.root / kind).glob("*/*"):
                 with suppress(FileNotFoundError):  # evicted by another process meanwhile
                     found.append((path.stat().st_mtime, path, _size(path)))

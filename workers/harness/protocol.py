@@ -105,17 +105,18 @@ class JobsClient:
         self._call("PUT", f"/v1/worker/jobs/{job_id}/checkpoint", checkpoint)
 
     def get_shards(self, key: str) -> ShardSet | None:
-        """The prepared shards of that key, or None if nobody has made them yet."""
+        """The prepared shards of that key, or None if nobody has made them yet. Waits while the service is away."""
         try:
-            return ShardSet.model_validate(self._call("GET", f"/v1/worker/shards/{key}").json())
+            answer = self._waiting(lambda: self._call("GET", f"/v1/worker/shards/{key}"))
+            return ShardSet.model_validate(answer.json())
         except ProtocolError as exc:
             if exc.status == 404:
                 return None
             raise
 
     def put_shards(self, shards: ShardSet) -> None:
-        """Offer prepared shards to all workers. The first writer wins."""
-        self._call("PUT", f"/v1/worker/shards/{shards.key}", shards)
+        """Offer prepared shards to all workers. The first writer wins. Waits while the service is away."""
+        self._waiting(lambda: self._call("PUT", f"/v1/worker/shards/{shards.key}", shards))
 
     def has_blob(self, digest: str) -> bool:
         """True if the service holds the blob."""
@@ -139,6 +140,9 @@ class JobsClient:
         if found != digest:
             path.unlink()
             raise DigestMismatch(f"blob {digest} arrived as {found}")
+
+    def _waiting(self, call: Callable[[], Answer]) -> Answer:
+        return patiently(call, patience_s=self.patience_s, stop=lambda: False)
 
     def _upload(self, path: Path, digest: str, size: int) -> BlobOut:
         if self.has_blob(digest):

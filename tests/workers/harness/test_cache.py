@@ -52,12 +52,13 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     cache = Cache(tmp_path)
 
     def half(path: Path) -> None:
+        path.mkdir()
         (path / "images.npy").write_bytes(b"half")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError), cache.folder("k" * 64, half):
         pass
-    with cache.folder("k" * 64, lambda _: None) as path:
+    with cache.folder("k" * 64, Path.mkdir) as path:
         assert list(path.iterdir()) == []
 
 

@@ -1,0 +1,30 @@
+"""Counts units of work into progress reports with rate and time left."""
+
+import time
+from dataclasses import dataclass, field
+
+from shared.contracts.jobs import Progress
+from workers.harness.context import JobContext
+
+_EVERY_S = 0.2
+
+
+@dataclass(slots=True)
+class Meter:
+    """A progress callback ``meter(done, total)`` for one phase; reports at most five times a second, and the end always."""
+
+    ctx: JobContext
+    phase: str
+    unit: str
+    _started: float = field(default_factory=time.monotonic)
+    _reported: float = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """``done`` of ``total`` units are done since the meter was made."""
+        now = time.monotonic()
+        if now - self._reported < _EVERY_S and done < total:
+            return
+        self._reported = now
+        rate = done / (now - self._started) if done and now > self._started else None
+        eta_s = (total - done) / rate if rate else None
+        self.ctx.report(Progress(phase=self.phase, done=done, total=total, unit=self.unit, rate=rate, eta_s=eta_s))
