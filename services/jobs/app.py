@@ -16,6 +16,12 @@ from services.jobs.blobs.loops import LOOPS as BLOB_LOOPS
 from services.jobs.blobs.router import router as blobs
 from services.jobs.datasets.router import router as datasets
 from services.jobs.health.router import router as health
+from services.jobs.jobs import signals
+from services.jobs.jobs.loops import LOOPS as JOB_LOOPS
+from services.jobs.jobs.messenger import Messenger
+from services.jobs.jobs.router import router as jobs
+from services.jobs.jobs.wakeups import Wakeups
+from services.jobs.jobs.worker_router import router as worker_jobs
 from services.jobs.keys.files import ensure_key
 from services.jobs.keys.keyring import KeyRing
 from services.jobs.keys.loops import LOOPS as KEY_LOOPS
@@ -23,6 +29,8 @@ from services.jobs.keys.router import router as keys
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
 from services.jobs.shards.router import router as shards
+from services.jobs.workers.loops import LOOPS as WORKER_LOOPS
+from services.jobs.workers.router import router as workers
 from shared.contracts.keys import Scope
 from shared.contracts.problems import ProblemDetails
 from shared.kit.blobs import BlobStore
@@ -33,8 +41,8 @@ from shared.kit.loops import Loop, LoopRunner
 from shared.kit.observe import Observed
 from shared.kit.problems import install_problem_handlers
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards)
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS)
 
 assert tables.METADATA.tables
 
@@ -62,14 +70,21 @@ def create_app(settings: JobsSettings) -> FastAPI:
 def build_services(settings: JobsSettings, runner_wake: Any, stopping: threading.Event) -> Services:
     """Make the clients. Nothing is connected before its first use."""
     engine = make_engine(settings.database_url)
+    sessions = make_sessions(engine)
+    redis = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2)
+    celery = make_celery(settings.redis_url)
+    messenger = Messenger(celery, redis, runner_wake)
+    signals.install(sessions, messenger)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=make_sessions(engine),
+        sessions=sessions,
         blobs=BlobStore(settings.blob_url),
-        redis=Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2),
-        celery=make_celery(settings.redis_url),
+        redis=redis,
+        celery=celery,
         wake=runner_wake,
+        messenger=messenger,
+        wakeups=Wakeups(),
         stopping=stopping,
     )
 

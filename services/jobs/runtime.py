@@ -11,6 +11,8 @@ from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.jobs.jobs.messenger import Messenger
+from services.jobs.jobs.wakeups import Wakeups
 from services.jobs.settings import JobsSettings
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
@@ -28,6 +30,8 @@ class Services:
     celery: Celery
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""
+    messenger: Messenger
+    wakeups: Wakeups
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the service goes down: streams and listening loops end."""
 

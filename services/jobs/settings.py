@@ -35,11 +35,6 @@ class JobsSettings(KitSettings):
     lease_s: PositiveFloat = 30
     sweep_s: PositiveFloat = 5
     worker_alive_s: PositiveFloat = Field(default=30, description="a worker heard of within this time is alive: 3 hellos")
-    max_lost_attempts: PositiveInt = 5
-    redispatch_first_s: PositiveFloat = Field(
-        default=10, description="a queued job's message is sent again after this, then 2x, 4x, ..."
-    )
-    redispatch_max_s: PositiveFloat = 300
     event_retention_days: PositiveFloat = Field(default=30, description="progress events of finished jobs are kept this long")
     sse_ping_s: PositiveFloat = 15
 

@@ -1,0 +1,169 @@
+"""What workers ask for: claim, heartbeat, report, checkpoint, finish. Every message after the claim carries its token."""
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from services.jobs.jobs import effects, moves, repository, service, sources
+from services.jobs.jobs.domain import HELD, IllegalMove, Outcome
+from services.jobs.jobs.errors import JobChanged, NotClaimable, StaleToken
+from services.jobs.jobs.models import Job
+from services.jobs.jobs.repository import NewEvent
+from shared.contracts.base import is_id
+from shared.contracts.jobs import EventType, JobError, JobOutput, JobSpec, JobState
+from shared.contracts.worker import (
+    Checkpoint,
+    CheckpointIn,
+    Claim,
+    DatasetGrant,
+    FinishIn,
+    HeartbeatOut,
+    LogLine,
+    ModelGrant,
+    ReportIn,
+)
+from shared.kit.database import db_now
+
+_SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+
+
+def claim(session: Session, job_id: str, *, worker: str, lease: timedelta) -> Claim | NotClaimable:
+    """Give a queued job to the caller: to exactly one, however often the message is delivered.
+
+    The refusal is returned, not raised, because a job whose dataset is gone fails here and that has to be committed.
+    """
+    job = service.get(session, job_id)
+    try:
+        claimed = job.standing.claimed()
+    except IllegalMove as exc:
+        return NotClaimable(f"The job {job_id} is {exc.state}.", state=exc.state)
+    found = sources.grants(session, job)
+    if isinstance(found, JobError):
+        service.fail(session, job_id, found)
+        return NotClaimable(f"The job {job_id} cannot run: {found.message}", state=JobState.FAILED)
+    if isinstance(found, str):
+        return NotClaimable(f"The job {job_id} waits for {found}.", state=JobState.QUEUED)
+    try:
+        job = moves.apply(session, job, [claimed], worker=worker, lease_until=db_now(session) + lease)
+    except JobChanged:
+        return NotClaimable(f"The job {job_id} went to another worker.", state=JobState.RUNNING)
+    return _claim_of(job, found, lease)
+
+
+def _claim_of(job: Job, datasets: list[DatasetGrant], lease: timedelta) -> Claim:
+    return Claim(
+        job_id=job.id,
+        kind=job.kind,
+        name=job.name,
+        spec=_SPEC.validate_python(job.spec),
+        owner=job.owner,
+        tags=job.tags,
+        attempt=job.attempt,
+        token=job.attempt,
+        lease_s=lease.total_seconds(),
+        checkpoint=Checkpoint.model_validate(job.checkpoint) if job.checkpoint else None,
+        mlflow_run_id=job.mlflow_run_id,
+        datasets=datasets,
+        initial_model=ModelGrant.model_validate(job.initial_model) if job.initial_model else None,
+    )
+
+
+def heartbeat(session: Session, job_id: str, *, token: int, lease: timedelta) -> HeartbeatOut:
+    """Extend the lease. StaleToken if the claim is over."""
+    return _answer(_held(session, job_id, token, lease), lease)
+
+
+def report(session: Session, job_id: str, body: ReportIn, *, lease: timedelta) -> HeartbeatOut:
+    """Store progress and log lines, once per report number; extends the lease too."""
+    job = _held(session, job_id, body.token, lease)
+    if body.report_no <= job.last_report_no:
+        return _answer(job, lease)
+    job.last_report_no = body.report_no
+    job.mlflow_run_id = body.mlflow_run_id or job.mlflow_run_id
+    events = [_log_event(line) for line in body.logs]
+    if body.progress is not None:
+        job.progress = body.progress.model_dump(mode="json")
+        events.append(NewEvent(EventType.PROGRESS, job.progress))
+    session.flush()
+    if events:
+        moves.note(session, job_id, events)
+    return _answer(job, lease)
+
+
+def keep_checkpoint(session: Session, job_id: str, body: CheckpointIn, *, lease: timedelta) -> HeartbeatOut:
+    """Remember where the job can be taken up again; extends the lease too. The newest checkpoint of the claim is kept."""
+    job = _held(session, job_id, body.token, lease)
+    if job.checkpoint is None or job.checkpoint["step"] <= body.step:
+        job.checkpoint = Checkpoint(step=body.step, files=body.files).model_dump(mode="json")
+        session.flush()
+    return _answer(job, lease)
+
+
+def finish(session: Session, job_id: str, body: FinishIn) -> None:
+    """The holder's last word. Repeated by the same claim it is acknowledged and changes nothing; else StaleToken."""
+    job = service.locked(session, job_id)
+    if job.attempt != body.token or not (job.state in HELD or job.state.is_final):
+        raise _stale(job, body.token)
+    if job.state.is_final:
+        return
+    steps = job.standing.finished(_outcome(body), body.error)
+    if steps[-1].state is JobState.SUCCEEDED:
+        _succeed(session, job, body)
+    elif body.error is not None and steps[-1].state is not JobState.FAILED:
+        moves.note(session, job_id, [_log_event(_last_words(job, body.error))])
+    moves.apply(session, service.locked(session, job_id), steps, **_gained(body, steps[-1].state))
+
+
+def _succeed(session: Session, job: Job, body: FinishIn) -> None:
+    if body.dataset is not None:
+        effects.import_succeeded(session, job, body.dataset)
+    if body.outputs:
+        moves.note(session, job.id, [NewEvent(EventType.OUTPUT, each.model_dump(mode="json")) for each in body.outputs])
+
+
+def _gained(body: FinishIn, state: JobState) -> dict[str, Any]:
+    """What a finished job keeps: a failed one its figures, a successful one its outputs too."""
+    if not state.is_final:
+        return {}
+    if state is not JobState.SUCCEEDED:
+        return {"result": body.result}
+    promised = [_promised(each.output, each.registered_model) for each in body.register_models]
+    return {"result": body.result, "outputs": [each.model_dump(mode="json") for each in (*body.outputs, *promised)]}
+
+
+def _promised(output: str, registered_model: str) -> JobOutput:
+    return JobOutput(name=output, kind="model_version", registered_model=registered_model)
+
+
+def _outcome(body: FinishIn) -> Outcome:
+    if body.crashed:
+        return Outcome.CRASHED
+    if body.cancelled:
+        return Outcome.CANCELLED
+    return Outcome.SUCCEEDED if body.error is None else Outcome.FAILED
+
+
+def _last_words(job: Job, error: JobError) -> LogLine:
+    return LogLine(level="error", message=f"attempt {job.attempt} on {job.worker} ended: {error.message}"[:8192])
+
+
+def _log_event(line: LogLine) -> NewEvent:
+    return NewEvent(EventType.LOG, line.model_dump(mode="json"))
+
+
+def _held(session: Session, job_id: str, token: int, lease: timedelta) -> Job:
+    """The job with its lease extended and its row locked."""
+    job = repository.renew(session, job_id, token, db_now(session), lease) if is_id(job_id) else None
+    if job is None:
+        raise _stale(service.get(session, job_id), token)
+    return job
+
+
+def _stale(job: Job, token: int) -> StaleToken:
+    return StaleToken(f"Token {token} of the job {job.id} is over: it is {job.state}, attempt {job.attempt}.", state=job.state)
+
+
+def _answer(job: Job, lease: timedelta) -> HeartbeatOut:
+    return HeartbeatOut(stop_requested=job.state is JobState.CANCELLING, lease_s=lease.total_seconds())

@@ -1,0 +1,87 @@
+"""The datasets that jobs read: from the names in a spec to rows, and from rows to what a worker is told."""
+
+from sqlalchemy.orm import Session
+
+from services.jobs.datasets import repository as datasets
+from services.jobs.datasets.errors import DatasetNotReady
+from services.jobs.datasets.grants import grant_of
+from services.jobs.datasets.models import Dataset
+from services.jobs.jobs import repository
+from services.jobs.jobs.models import Job, JobDataset
+from services.jobs.jobs.service import Read, dataset_gone
+from shared.contracts.datasets import DatasetSelection, DatasetState
+from shared.contracts.jobs import JobError
+from shared.contracts.training import TrainingSpec
+from shared.contracts.worker import DatasetGrant
+from shared.kit.problems import InvalidRequest
+
+
+def resolve(session: Session, spec: TrainingSpec) -> list[Read]:
+    """The splits that the job will read: train..., validation. A dataset that is still being imported is accepted.
+
+    Raises InvalidRequest for an unknown dataset or split, DatasetNotReady for a dataset whose import failed.
+    """
+    named = [(f"body.train.{at}", selection) for at, selection in enumerate(spec.train)]
+    return [_resolve(session, selection, field) for field, selection in [*named, ("body.validation", spec.validation)]]
+
+
+def _resolve(session: Session, selection: DatasetSelection, field: str) -> Read:
+    dataset = datasets.find(session, selection.dataset)
+    if dataset is None:
+        hint = "`GET /v1/datasets` lists the datasets"
+        raise InvalidRequest.of_field(f"{field}.dataset", f"there is no dataset {selection.dataset!r}", hint)
+    if dataset.state == DatasetState.FAILED:
+        detail = f"The import of {dataset.name!r} failed: {dataset.error}"
+        raise DatasetNotReady(detail, dataset=dataset.name, state=dataset.state, job=dataset.import_job)
+    if dataset.state == DatasetState.READY and selection.split not in dataset.splits:
+        message = f"{dataset.name!r} has no split {selection.split!r}"
+        raise InvalidRequest.of_field(f"{field}.split", message, _splits_of(dataset))
+    return Read(dataset.id, dataset.name, selection.split)
+
+
+def _splits_of(dataset: Dataset) -> str:
+    return f"it has {', '.join(sorted(dataset.splits)) or 'no split'}"
+
+
+def grants(session: Session, job: Job) -> list[DatasetGrant] | JobError | str:
+    """What the job's worker is told of its datasets; why the job must fail; or, as text, what it has to wait for."""
+    found: list[DatasetGrant] = []
+    for read in repository.reads_of(session, [job.id]):
+        dataset = session.get(Dataset, read.dataset_id)
+        obstacle = _obstacle(dataset, read)
+        if obstacle is not None:
+            return obstacle
+        assert dataset is not None
+        found.append(grant_of(dataset))
+    return found
+
+
+def _obstacle(dataset: Dataset | None, read: JobDataset) -> JobError | str | None:
+    if dataset is None:
+        return dataset_gone(read.dataset_name)
+    if dataset.state == DatasetState.FAILED:
+        return _import_failed(dataset)
+    if dataset.state == DatasetState.IMPORTING:
+        return waiting_for_import(dataset)
+    return None if read.split in dataset.splits else _split_missing(dataset, read)
+
+
+def waiting_for_import(dataset: Dataset) -> str:
+    """What a job says that reads a dataset which is still being imported."""
+    return f"the dataset {dataset.name!r}, which is still being imported by job {dataset.import_job}"
+
+
+def _import_failed(dataset: Dataset) -> JobError:
+    return JobError(
+        type="dataset_import_failed",
+        message=f"The dataset {dataset.name!r} could not be imported: {dataset.error}",
+        hint=f"see job {dataset.import_job} for the reason, retry it, then retry this job",
+    )
+
+
+def _split_missing(dataset: Dataset, read: JobDataset) -> JobError:
+    return JobError(
+        type="split_missing",
+        message=f"The dataset {dataset.name!r} has no split {read.split!r}.",
+        hint=f"{_splits_of(dataset)}; submit a new job that names one of these",
+    )
