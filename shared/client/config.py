@@ -1,0 +1,59 @@
+"""Which service the command line speaks to, and with which key."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.client.errors import ClientError, NotReachable
+from shared.client.transport import checked_url
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A service's URL and the key for it; ``home`` is the embedded platform's folder."""
+
+    home: Path
+    url: str
+    api_key: str | None
+    mlflow_url: str | None
+
+
+def connection(home: Path, url: str | None, api_key: str | None) -> Connection:
+    """The service that the user named, else the embedded platform of ``home``.
+
+    The platform's admin key is used for the platform's own URL alone: it must not be sent to a stranger. NotReachable if
+    there is neither a URL nor a platform.
+    """
+    platform = platform_of(home)
+    own_url: str | None = platform.get("jobs_url")
+    named = url or own_url
+    if named is None:
+        raise NotReachable(
+            "No platform is up, and no URL was given.",
+            hint="Start one with `picofleet up`, or name a service with --url or PICOFLEET_URL.",
+        )
+    wanted = checked_url(named)
+    is_own = own_url is not None and wanted == checked_url(own_url)
+    if api_key is None and is_own:
+        api_key = _key_in(Path(platform["admin_key_file"]))
+    return Connection(home, wanted, api_key, platform.get("mlflow_url") if is_own else None)
+
+
+def platform_of(home: Path) -> dict[str, Any]:
+    """What `picofleet up` wrote down about the platform of ``home``; empty if none is up."""
+    try:
+        found = json.loads((home.expanduser() / "platform.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key_in(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as exc:
+        raise ClientError(
+            f"The platform's admin key {path} cannot be read: {exc.strerror}.",
+            hint="Run the command as the user who started the platform, or give a key with PICOFLEET_API_KEY.",
+        ) from exc
