@@ -143,7 +143,7 @@ def _digests_of(path: Path) -> Path:
 def _is_whole(path: Path) -> bool:
     try:
         wanted = json.loads(_digests_of(path).read_text())
-        return {file.name: digest_file(file)[0] for file in path.iterdir()} == wanted
+        return bool({file.name: digest_file(file)[0] for file in path.iterdir()} == wanted)
     except (OSError, ValueError):
         return False
 

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 from shared.contracts.worker import DatasetGrant, ShardSet
 from shared.picosam.data import archives
 from shared.picosam.data.errors import DataError, DatasetGone
-from shared.picosam.data.shards import ShardPolicy, ShardReader, prepare, shard_key
+from shared.picosam.data.shard_files import ShardReader
+from shared.picosam.data.shards import ShardPolicy, prepare, shard_key
 from workers.harness.context import JobContext
 from workers.harness.progress import Meter
 

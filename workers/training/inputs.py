@@ -1,0 +1,73 @@
+"""What a training job reads: prepared windows of its datasets, and the model it starts from."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from torch import nn
+
+from shared.contracts.training import Border, TrainingSpec
+from shared.contracts.worker import DatasetGrant, ModelGrant
+from shared.kit.mlflow_api import MlflowApi
+from shared.picosam.augment import canvas_for
+from shared.picosam.data.shard_files import ShardReader
+from shared.picosam.data.shards import ShardPolicy
+from shared.picosam.loader import Pool
+from shared.picosam.weights import load_weights
+from workers.harness import inputs
+from workers.harness.context import JobContext
+from workers.harness.errors import JobFailed
+
+CANVAS: Final = 168
+"""Covers the default augmentation; milder ones use the same windows."""
+
+BORDERS: Final = (Border.AUTHORS, Border.PAD)
+"""The rules that every model is scored under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Prepared windows, on disk."""
+
+    train: Pool
+    validation: dict[Border, ShardReader]
+
+
+def open_windows(ctx: JobContext, spec: TrainingSpec, stack: ExitStack) -> Windows:
+    """All windows of the job; they stay in the cache as long as ``stack`` is open."""
+    *train, validation = ctx.claim.datasets
+    canvas = max(CANVAS, canvas_for(spec.recipe.augmentation))
+    policy = ShardPolicy(window=spec.recipe.window, canvas=canvas)
+
+    def opened(grant: DatasetGrant, split: str, wanted: ShardPolicy) -> ShardReader:
+        ctx.raise_if_stopped()
+        return stack.enter_context(inputs.shards(ctx, grant, split, wanted))
+
+    return Windows(
+        train=Pool([opened(grant, chosen.split, policy) for grant, chosen in zip(train, spec.train, strict=True)]),
+        validation={border: opened(validation, spec.validation.split, _evaluated(spec, border)) for border in BORDERS},
+    )
+
+
+def _evaluated(spec: TrainingSpec, border: Border) -> ShardPolicy:
+    return ShardPolicy(window=spec.recipe.window.model_copy(update={"border": border}))
+
+
+def initial_model(ctx: JobContext, spec: TrainingSpec) -> nn.Module | None:
+    """The registered model that the job starts from, float32 on the CPU; None if it starts from random weights."""
+    grant = ctx.claim.initial_model
+    if grant is None:
+        return None
+    path = ctx.folder / f"initial-{ctx.rank}.safetensors"
+    _download(ctx.mlflow_url, grant, path)
+    model, config = load_weights(path)
+    if config.architecture != spec.recipe.architecture:
+        message = f"{grant.name}/{grant.version} is a {config.architecture}, the recipe trains a {spec.recipe.architecture}"
+        raise JobFailed("wrong_architecture", message, "Choose an initial model of the recipe's architecture.")
+    return model
+
+
+def _download(mlflow_url: str, grant: ModelGrant, path: Path) -> None:
+    with MlflowApi(mlflow_url) as api, api.download(grant.artifact_uri, "model.safetensors") as download:
+        path.write_bytes(b"".join(download.chunks))
