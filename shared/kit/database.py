@@ -69,7 +69,7 @@ class Base(DeclarativeBase):
 
 
 class now_expression(FunctionElement[datetime]):
-    """The database's clock when the statement runs, usable in statements and as ``server_default``."""
+    """The database's clock when the statement runs, usable in statements and as ``insert_default``."""
 
     type = UtcDateTime()
     inherit_cache = True

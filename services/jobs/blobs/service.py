@@ -10,7 +10,10 @@ from shared.kit.blobs import CHUNK, BlobStore, Incoming
 
 
 async def receive(store: BlobStore, chunks: AsyncIterator[bytes], expected: Digest | None, max_bytes: int) -> BlobOut:
-    """Store what ``chunks`` yields. Raises BlobTooLarge and DigestMismatch; nothing is kept then, nor when the client leaves."""
+    """Store what ``chunks`` yields. Nothing is kept when the client leaves.
+
+    Raises BlobTooLarge and DigestMismatch; nothing is kept then either.
+    """
     incoming = await run_in_threadpool(store.begin, max_bytes=max_bytes)
     with incoming:
         await _copy(chunks, incoming)

@@ -25,7 +25,7 @@ class Dataset(Base):
     description: Mapped[str] = mapped_column(String(2000), default="")
     tags: Mapped[dict[str, str]] = mapped_column(default=dict)
     owner: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[datetime] = mapped_column(server_default=now_expression())
+    created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
     import_job: Mapped[str | None] = mapped_column(String(36))
 
     digest: Mapped[str | None] = mapped_column(String(71), index=True)

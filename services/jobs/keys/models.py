@@ -29,7 +29,7 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(63))
     scope: Mapped[Scope] = mapped_column(String(16))
     secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(server_default=now_expression())
+    created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

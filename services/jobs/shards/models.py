@@ -17,7 +17,7 @@ class ShardSetRow(Base):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     windows: Mapped[int] = mapped_column(BigInteger)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(server_default=now_expression())
+    created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
     rows: Mapped[list["ShardFile"]] = relationship(lazy="raise", cascade="all, delete-orphan", order_by="ShardFile.name")
 
     @property

@@ -13,11 +13,10 @@ from sqlalchemy.orm import Session
 
 from services.jobs.app import create_app
 from services.jobs.keys.service import create_key
+from services.jobs.migrate import upgrade
 from services.jobs.runtime import Services
 from services.jobs.settings import JobsSettings
-from services.jobs.tables import METADATA
 from shared.contracts.keys import KeyIn, Scope
-from shared.kit.database import make_engine
 
 Headers = dict[str, str]
 
@@ -34,9 +33,7 @@ def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def migrated_database(databases: Any) -> str:
     """URL of a database with all tables, to be copied only."""
     url: str = databases.create()
-    engine = make_engine(url)
-    METADATA.create_all(engine)
-    engine.dispose()
+    upgrade(url)
     return url
 
 

@@ -1,0 +1,46 @@
+"""Models and migrations, on the database that the suite runs on."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from services.jobs.migrate import upgrade
+from services.jobs.tables import METADATA
+from sqlalchemy import CheckConstraint, inspect
+
+from shared.kit.database import make_engine
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_models_and_migrations_agree(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, METADATA) == []
+
+
+def test_check_constraints_are_migrated_too(engine):
+    for table in METADATA.tables.values():
+        wanted = {constraint.name for constraint in table.constraints if isinstance(constraint, CheckConstraint)}
+        assert {check["name"] for check in inspect(engine).get_check_constraints(table.name)} == wanted, table.name
+
+
+def test_replicas_that_start_together_migrate_once(empty_database):
+    with ThreadPoolExecutor(4) as pool:
+        for migrated in [pool.submit(upgrade, empty_database) for _ in range(4)]:
+            migrated.result()
+    engine = make_engine(empty_database)
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == "0001"
+    engine.dispose()
+
+
+def test_migrating_again_keeps_what_is_there(client, admin, database_url):
+    upgrade(database_url)
+    assert client.get("/v1/keys/self", headers=admin).status_code == 200
