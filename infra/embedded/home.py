@@ -57,19 +57,24 @@ class Home:
         return self.path / "platform.json"
 
     @property
+    def keys(self) -> Path:
+        """Secrets, one file each."""
+        return self.path / "keys"
+
+    @property
     def admin_key(self) -> Path:
         """The admin's API key."""
-        return self.path / "admin.key"
+        return self.keys / "admin.key"
 
     @property
     def worker_key(self) -> Path:
         """The worker's API key."""
-        return self.path / "worker.key"
+        return self.keys / "worker.key"
 
     @property
     def redis_password(self) -> Path:
         """Without it any user of the machine could give commands to our Redis."""
-        return self.path / "redis.key"
+        return self.keys / "redis.key"
 
     @property
     def datasets(self) -> Path:
@@ -87,7 +92,7 @@ class Home:
     def create(self) -> None:
         """Make the folders, for the owner alone."""
         try:
-            for folder in (self.path, self.logs, self.run, self.datasets):
+            for folder in (self.path, self.keys, self.logs, self.run, self.datasets):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.chmod(0o700)
         except OSError as exc:

@@ -1,6 +1,7 @@
 """Which service the command line speaks to, and with which key."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ def connection(home: Path, url: str | None, api_key: str | None) -> Connection:
     if api_key is None and is_own:
         api_key = _key_in(Path(platform["admin_key_file"]))
     return Connection(home, wanted, api_key, platform.get("mlflow_url") if is_own else None)
+
+
+def default_home() -> Path:
+    """PICOFLEET_HOME, else ~/.picofleet."""
+    return Path(os.environ.get("PICOFLEET_HOME") or Path.home() / ".picofleet")
+
+
+def default_connection() -> Connection:
+    """What the environment names: PICOFLEET_URL and PICOFLEET_API_KEY, else the embedded platform of PICOFLEET_HOME."""
+    return connection(default_home(), os.environ.get("PICOFLEET_URL"), os.environ.get("PICOFLEET_API_KEY"))
 
 
 def platform_of(home: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from shared.client.config import default_connection
 from shared.client.resources.admin import Keys, Workers
 from shared.client.resources.blobs import Blobs
 from shared.client.resources.datasets import Datasets
@@ -12,7 +13,7 @@ from shared.client.transport import RETRIES, Transport
 
 
 class PicofleetClient:
-    """Speaks to the jobs service.
+    """Speaks to the jobs service: the given one, else PICOFLEET_URL with PICOFLEET_API_KEY, else the embedded platform.
 
     >>> with PicofleetClient("http://127.0.0.1:8001", api_key) as fleet:  # doctest: +SKIP
     ...     job = fleet.jobs.submit_training(submission)
@@ -22,7 +23,12 @@ class PicofleetClient:
     Every method raises ProblemError for a refusal and NotReachable if nobody answers.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, *, timeout_s: float = 30.0, retries: int = RETRIES) -> None:
+    def __init__(
+        self, url: str | None = None, api_key: str | None = None, *, timeout_s: float = 30.0, retries: int = RETRIES
+    ) -> None:
+        if url is None:
+            found = default_connection()
+            url, api_key = found.url, api_key or found.api_key
         self.transport = Transport(url, api_key, timeout_s=timeout_s, retries=retries)
         self.datasets = Datasets(self.transport)
         self.jobs = Jobs(self.transport)

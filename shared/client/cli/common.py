@@ -1,13 +1,12 @@
 """What all commands share: options, consoles, output."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -22,6 +21,7 @@ T = TypeVar("T", bound=BaseModel)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+PIPE_WIDTH: Final = 4096
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -42,11 +42,6 @@ class Globals:
     api_key: str | None
 
 
-def default_home() -> Path:
-    """PICOFLEET_HOME, else ~/.picofleet."""
-    return Path(os.environ.get("PICOFLEET_HOME") or Path.home() / ".picofleet")
-
-
 def client(ctx: typer.Context) -> PicofleetClient:
     """A client for the service that the options name; closed when the command ends."""
     options: Globals = ctx.obj
@@ -63,13 +58,13 @@ def mlflow_url(ctx: typer.Context) -> str | None:
 
 
 def out() -> Console:
-    """Results. Not wrapped when piped into another program."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Results. Piped into another program they are neither wrapped nor cut."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def err() -> Console:
     """Everything that is not the result."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -101,7 +96,9 @@ def show_list(items: Iterable[T], as_json: bool, columns: Sequence[str], row: Ca
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A plain table that stays readable in narrow terminals and when copied."""
-    made = Table(*columns, box=None, pad_edge=False, header_style="bold", show_edge=False)
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for number, column in enumerate(columns):
+        made.add_column(column, no_wrap=number == 0)  # ids and names must survive copying
     for cells in rows:
         made.add_row(*cells)
     return made

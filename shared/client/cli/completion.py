@@ -1,10 +1,8 @@
 """Shell completion of names that only the service knows. Silent when it cannot be asked: nobody wants errors at a tab key."""
 
-import os
 from collections.abc import Iterable
 
-from shared.client.cli.common import default_home
-from shared.client.config import connection
+from shared.client.config import default_connection
 from shared.client.errors import ClientError
 from shared.client.sdk import PicofleetClient
 
@@ -57,7 +55,7 @@ def _datasets() -> list[tuple[str, list[str]]]:
 
 def _client() -> PicofleetClient | None:
     try:
-        found = connection(default_home(), os.environ.get("PICOFLEET_URL"), os.environ.get("PICOFLEET_API_KEY"))
+        found = default_connection()
     except ClientError:
         return None
     return PicofleetClient(found.url, found.api_key, timeout_s=2, retries=0)

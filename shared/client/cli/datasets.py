@@ -37,7 +37,7 @@ app = typer.Typer(no_args_is_help=True, help="Register images and masks, look at
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the dataset.", autocompletion=complete_dataset)]
 SplitsOption = Annotated[
     list[str] | None,
-    typer.Option("--split", metavar="SPLIT=IMAGES,ANNOTATIONS", help="Relative to the root; may be repeated."),
+    typer.Option("--split", metavar="SPLIT=IMAGES:ANNOTATIONS", help="Relative to the root; may be repeated."),
 ]
 COLOURS = {DatasetState.READY: "green", DatasetState.FAILED: "red", DatasetState.IMPORTING: "cyan"}
 
@@ -63,8 +63,8 @@ def register(
     """Register a dataset: a folder, an archive, or the built-in generator.
 
     picofleet datasets register shapes --generator --images 400
-    picofleet datasets register coco2017 --root /data/coco2017 --split train=train2017,annotations/instances_train2017.json
-    picofleet datasets register mine --archive mine.zip --split all=images,instances.json --fractions train=0.8,val=0.2
+    picofleet datasets register coco2017 --root /data/coco2017 --split train=train2017:annotations/instances_train2017.json
+    picofleet datasets register mine --archive mine.zip --split all=images:instances.json --fractions train=0.8,val=0.2
     """
     if sum([root is not None, archive is not None, generator]) != 1:
         raise UsageError("Exactly one of --root, --archive and --generator says where the images come from.")
@@ -192,7 +192,7 @@ def fetch_dataset(
     else:
         err().print(
             f"Register it: picofleet datasets register {coco.ROOT_NAME} --root {root} "
-            f"--split all={coco.IMAGE_FOLDER},{coco.ANNOTATION_FILE} --fractions train=0.8,val=0.2",
+            f"--split all={coco.IMAGE_FOLDER}:{coco.ANNOTATION_FILE} --fractions train=0.8,val=0.2",
             markup=False,
         )
 
@@ -239,12 +239,12 @@ def _upload(ctx: typer.Context, file: Path | None) -> str:
 
 def _splits(values: list[str] | None) -> list[dict[str, str]]:
     if not values:
-        raise UsageError("--split is missing.", hint="As in --split train=train2017,annotations/instances_train2017.json.")
+        raise UsageError("--split is missing.", hint="As in --split train=train2017:annotations/instances_train2017.json.")
     found = []
     for split, paths in pairs(values, "--split").items():
-        images, comma, annotations = paths.partition(",")
-        if not comma:
-            raise UsageError(f"--split {split}={paths} is not written SPLIT=IMAGES,ANNOTATIONS.")
+        images, colon, annotations = paths.partition(":")
+        if not colon:
+            raise UsageError(f"--split {split}={paths} is not written SPLIT=IMAGES:ANNOTATIONS.")
         found.append({"split": split, "images": images, "annotations": annotations})
     return found
 

@@ -8,8 +8,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from shared.client.cli import admin, datasets, demo, jobs, models, platform
-from shared.client.cli.common import Globals, default_home
+from shared.client.cli.common import Globals
 from shared.client.cli.failures import EXIT_CODES, report
+from shared.client.config import default_home
 
 app = typer.Typer(
     name="picofleet",

@@ -1,0 +1,95 @@
+# Every target does its own set-up: `make demo` and `make test` are all that a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11## Python 3.11 that makes the virtual environment
+TORCH_INDEX ?=## further package index, as https://download.pytorch.org/whl/cpu for the small CPU build of torch
+PYTEST_ARGS ?=## further arguments of pytest
+DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
+UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
+NAME ?=## what a new migration changes
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := shared services workers infra
+EXTRAS := services,workers,embedded,dev
+
+demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
+
+.PHONY: help
+help: ## list the targets and variables
+	@echo "Targets:"
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "  %-15s %s\n", $$1, $$2 }'
+	@echo "Variables (make demo KEEP=1):"
+	@grep -hE '^[A-Z_]+ \?=.*## ' $(MAKEFILE_LIST) | sed -E 's/ \?=[^#]*## /\t/' | awk -F '\t' '{ printf "  %-15s %s\n", $$1, $$2 }'
+	@printf '  %-15s %s\n' KEEP '1: the demo leaves the platform up' PICOFLEET_DATA 'folder of real images, in COCO layout' \
+		PICOFLEET_HOME "where the platform keeps its data; here: .picofleet"
+
+.PHONY: venv install
+venv install: $(STAMP) ## make .venv with exactly the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v '$(PYTHON)' > /dev/null || { echo "$(PYTHON) was not found. Install Python 3.11, or: make PYTHON=/path/to/python3.11"; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11."; exit 1; }
+	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian, install python3.11-venv."; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[$(EXTRAS)]'
+	@$(PIP) check --quiet || $(PIP) check
+	@touch $@
+
+.PHONY: demo
+demo: $(STAMP) ## train on real or generated images, through the whole platform (KEEP=1: leave it up)
+	@$(BIN)/picofleet demo $(DEMO_ARGS)
+
+.PHONY: up down status
+up: $(STAMP) ## start the platform on this machine
+	@$(BIN)/picofleet up $(UP_ARGS)
+down: $(STAMP) ## stop it
+	@$(BIN)/picofleet down
+status: $(STAMP) ## show how it is doing
+	@$(BIN)/picofleet status
+
+.PHONY: test test-services
+test: $(STAMP) ## all tests that need neither root nor installed services
+	$(BIN)/python -m pytest -m 'not services' $(PYTEST_ARGS)
+
+test-services: $(STAMP) ## the same tests on Postgres, and those that need further services; as root it installs what is missing
+	@infra/ci/install-services
+	PICOFLEET_TEST_DATABASE=postgres $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint format
+lint: $(STAMP) ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
+	@$(BIN)/python -m pytest tests/bench --capture=no --quiet --timeout 1800 $(PYTEST_ARGS)
+
+.PHONY: migration constraints
+migration: $(STAMP) ## a new database revision (NAME="what changes")
+	@test -n '$(NAME)' || { echo 'Say what changes: make migration NAME="jobs get a deadline"'; exit 1; }
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	export PICOFLEET_JOBS_DATABASE_URL="sqlite:///$$folder/jobs.db" PICOFLEET_JOBS_BLOB_URL="$$folder"; \
+	$(BIN)/python -m services.jobs migrate && $(BIN)/python -m services.jobs.migrate '$(NAME)'
+
+constraints: $(STAMP) ## write the versions that are installed now into constraints.txt
+	@{ head -n 1 constraints.txt; $(PIP) freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/'; } > constraints.new
+	@mv constraints.new constraints.txt && touch $(STAMP)
+
+.PHONY: clean
+clean: ## stop the platform and remove .venv, .picofleet and caches
+	@if [ -d .picofleet ] && [ -x $(BIN)/picofleet ]; then PICOFLEET_HOME='$(CURDIR)/.picofleet' $(BIN)/picofleet down; fi
+	rm -rf $(VENV) .picofleet .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	find $(SOURCES) tests -type d -name __pycache__ -prune -exec rm -rf {} +
