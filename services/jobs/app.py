@@ -26,6 +26,8 @@ from services.jobs.keys.files import ensure_key
 from services.jobs.keys.keyring import KeyRing
 from services.jobs.keys.loops import LOOPS as KEY_LOOPS
 from services.jobs.keys.router import router as keys
+from services.jobs.models.loops import LOOPS as MODEL_LOOPS
+from services.jobs.models.router import router as models
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
 from services.jobs.shards.router import router as shards
@@ -38,11 +40,12 @@ from shared.kit.celery_app import make_celery
 from shared.kit.database import make_engine, make_sessions
 from shared.kit.limits import RequestLimits
 from shared.kit.loops import Loop, LoopRunner
+from shared.kit.mlflow_api import MlflowApi
 from shared.kit.observe import Observed
 from shared.kit.problems import install_problem_handlers
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers)
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers, models)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS, *MODEL_LOOPS)
 
 assert tables.METADATA.tables
 
@@ -85,6 +88,7 @@ def build_services(settings: JobsSettings, runner_wake: Any, stopping: threading
         wake=runner_wake,
         messenger=messenger,
         wakeups=Wakeups(),
+        mlflow=MlflowApi(settings.mlflow_url, timeout_s=5),
         stopping=stopping,
     )
 
@@ -120,6 +124,7 @@ def _stop(services: Services, runner: LoopRunner[Services], keyring: KeyRing) ->
     keyring.write_uses()
     services.celery.close()
     services.redis.close()
+    services.mlflow.close()
     services.engine.dispose()
 
 

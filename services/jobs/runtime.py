@@ -16,6 +16,7 @@ from services.jobs.jobs.wakeups import Wakeups
 from services.jobs.settings import JobsSettings
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
+from shared.kit.mlflow_api import MlflowApi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Services:
     """Lets the loop of this name tick now."""
     messenger: Messenger
     wakeups: Wakeups
+    mlflow: MlflowApi
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the service goes down: streams and listening loops end."""
 

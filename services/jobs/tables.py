@@ -6,7 +6,7 @@ from typing import Final
 from shared.kit import idempotency
 from shared.kit.database import Base
 
-MODELS: Final = ("keys", "datasets", "shards", "jobs", "workers")
+MODELS: Final = ("keys", "datasets", "shards", "jobs", "models", "workers")
 """Features with a ``models`` module."""
 
 for _feature in MODELS:

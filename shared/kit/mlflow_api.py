@@ -211,7 +211,10 @@ class MlflowApi:
         url = f"{_ARTIFACTS}/{_proxied(artifact_uri, path)}"
         headers = {"Range": f"bytes={first_byte}-"} if first_byte else {}
         try:
-            with self._http.stream("GET", url, headers=headers | {"Accept-Encoding": "identity"}) as answer:
+            # MLflow may first fetch the file from its own store, so the first byte gets more time than an answer.
+            patience = httpx.Timeout(60, connect=3)
+            headers |= {"Accept-Encoding": "identity"}
+            with self._http.stream("GET", url, headers=headers, timeout=patience) as answer:
                 if answer.is_error:
                     answer.read()
                 _raise_for(answer)
@@ -257,6 +260,10 @@ class MlflowApi:
         query = {"filter": where, "max_results": str(page_size), "order_by": "version_number DESC"}
         answer = self._get("model-versions/search", query | ({"page_token": page_token} if page_token else {}))
         return list(answer.get("model_versions", [])), answer.get("next_page_token") or None
+
+    def version_uri(self, name: str, version: int) -> str:
+        """Where the version's files are, for versions whose source is written in MLflow's indirect ways."""
+        return str(self._get("model-versions/get-download-uri", {"name": name, "version": str(version)})["artifact_uri"])
 
     def delete_version(self, name: str, version: int) -> None:
         """Delete a version; its run and files stay."""

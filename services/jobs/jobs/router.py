@@ -10,6 +10,8 @@ from services.jobs.datasets.errors import DatasetNotReady
 from services.jobs.jobs import events, kinds, listing, service, submission, views
 from services.jobs.jobs.errors import JobChanged, JobNotCancellable, JobNotFound, JobNotRetryable
 from services.jobs.jobs.schemas import JobFilters, LogLinesOut, Retry
+from services.jobs.models import references
+from services.jobs.models.errors import RegistryAway
 from services.jobs.runtime import ServicesDep
 from shared.contracts.jobs import JobKindOut, JobOut, TrainingSubmission
 from shared.contracts.keys import Scope
@@ -30,15 +32,18 @@ _AFTER = {"ge": 0, "le": 2**31 - 1}
     "/training",
     status_code=status.HTTP_201_CREATED,
     response_model=JobOut,
-    responses=problem_responses(InvalidRequest, DatasetNotReady, IdempotencyConflict),
+    responses=problem_responses(InvalidRequest, DatasetNotReady, IdempotencyConflict, RegistryAway),
 )
 def submit_training(
     body: TrainingSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
 ) -> Response:
     """Queue a training job. `GET /v1/jobs/kinds` has its schema with all defaults, and an example."""
 
+    wanted = references.look_up(services.mlflow, body.initial_model)  # before the transaction: MLflow may be slow
+
     def make() -> JobOut:
-        job = submission.submit_training(session, body, owner=actor.name, initial_model=None)
+        initial = references.hold(session, wanted)
+        job = submission.submit_training(session, body, owner=actor.name, initial_model=initial)
         return views.one(session, services, job)
 
     return once.answer(body, make)
