@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from hypothesis import settings
 from redis import Redis
 from redis.exceptions import RedisError
@@ -290,3 +293,45 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
 def empty_database(databases: Databases) -> str:
     """URL of a new, empty database."""
     return databases.create()
+
+
+class Served:
+    """An app behind uvicorn in a thread, on a free port: what a client sees is what it would see in production."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="served", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the app did not start; see the captured log")
+            self._thread.join(0.005)
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[FastAPI], Served]]:
+    """Serves apps until the test ends."""
+    running: list[Served] = []
+
+    def start(app: FastAPI) -> Served:
+        served = Served(app)
+        running.append(served)
+        served.start()
+        return served
+
+    yield start
+    for served in running:
+        served.stop()

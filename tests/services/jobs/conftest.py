@@ -1,13 +1,11 @@
 """The jobs service for tests: the real app behind a real server, on SQLite or Postgres, with a real Redis."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
@@ -59,61 +57,21 @@ def settings(tmp_path: Path, database_url: str, redis_url: str) -> JobsSettings:
     )
 
 
-class Served:
-    """An app behind uvicorn in a thread, on a free port: what a client sees is what it would see in production."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="served", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the app did not start; see the captured log")
-            self._thread.join(0.005)
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-
-
 @pytest.fixture
-def serve() -> Iterator[Callable[[FastAPI], Served]]:
-    """Serves apps until the test ends."""
-    running: list[Served] = []
-
-    def start(app: FastAPI) -> Served:
-        served = Served(app)
-        running.append(served)
-        served.start()
-        return served
-
-    yield start
-    for served in running:
-        served.stop()
-
-
-@pytest.fixture
-def served(settings: JobsSettings, serve: Callable[[FastAPI], Served]) -> Served:
+def served(settings: JobsSettings, serve: Callable[[FastAPI], Any]) -> Any:
+    """The app of these settings behind a real server; has ``app`` and ``url``."""
     return serve(create_app(settings))
 
 
 @pytest.fixture
-def app(served: Served) -> FastAPI:
+def app(served: Any) -> FastAPI:
     """The running app."""
-    return served.app
+    app: FastAPI = served.app
+    return app
 
 
 @pytest.fixture
-def client(served: Served) -> Iterator[httpx.Client]:
+def client(served: Any) -> Iterator[httpx.Client]:
     """Talks to the running app over HTTP; without a key."""
     with httpx.Client(base_url=served.url, timeout=30) as client:
         yield client

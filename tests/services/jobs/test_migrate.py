@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from services.jobs.migrate import upgrade
-from services.jobs.tables import METADATA
 from sqlalchemy import CheckConstraint, inspect
 
+from services.jobs.migrate import upgrade
+from services.jobs.tables import METADATA
 from shared.kit.database import make_engine
 
 
