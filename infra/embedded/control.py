@@ -89,7 +89,6 @@ class Supervisor:
         output = self.home.log("supervisord.start")
         environment = base_environment(self.home) | {
             "PICOFLEET_SUPERVISOR_PYTHON": sys.executable,
-            "PICOFLEET_SUPERVISOR_LOGS": str(self.home.logs),
             "PICOFLEET_SUPERVISOR_RUN": str(self.home.run),
             "PICOFLEET_SUPERVISOR_SOCKET": str(self.home.socket),
         }
