@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.contracts.base import new_id
-from shared.kit.database import Base, Json
+from shared.kit.database import Base, Json, now_expression
 
 
 class RegistrationState(StrEnum):

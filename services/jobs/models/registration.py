@@ -5,6 +5,7 @@ transaction that makes the version; so whoever finds the row pending later sees 
 through, even if its process died before it could write that down here.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from services.jobs.runtime import Services
 from shared.contracts.jobs import EventType, JobOutput
 from shared.contracts.worker import LogLine
 from shared.kit.database import db_now
-from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowRefused
+from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,8 @@ def find_or_create(mlflow: MlflowApi, row: ModelVersion) -> int:
         versions = _made_for(mlflow, row)  # not the answer: a twin may have come in from an attempt that seemed lost
     first, *twins = versions
     for twin in twins:
-        mlflow.delete_version(row.name, twin)
+        with suppress(MlflowMissing):  # a replica that met this one has deleted it
+            mlflow.delete_version(row.name, twin)
     return first
 
 

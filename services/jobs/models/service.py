@@ -43,7 +43,6 @@ def register_outputs(session: Session, job: Job, models: Sequence[RegisterModel]
             tags=_version_tags(job, model, parents),
             metrics=model.metrics,
             next_attempt_at=now,
-            created_at=now,
         )
         session.add(row)
         session.flush()
