@@ -11,6 +11,7 @@ from services.jobs.jobs.domain import HELD, IllegalMove, Outcome
 from services.jobs.jobs.errors import JobChanged, NotClaimable, StaleToken
 from services.jobs.jobs.models import Job
 from services.jobs.jobs.repository import NewEvent
+from services.jobs.models import service as models
 from shared.contracts.base import is_id
 from shared.contracts.jobs import EventType, JobError, JobOutput, JobSpec, JobState
 from shared.contracts.worker import (
@@ -119,6 +120,8 @@ def finish(session: Session, job_id: str, body: FinishIn) -> None:
 def _succeed(session: Session, job: Job, body: FinishIn) -> None:
     if body.dataset is not None:
         effects.import_succeeded(session, job, body.dataset)
+    if body.register_models:
+        models.register_outputs(session, job, body.register_models)
     if body.outputs:
         moves.note(session, job.id, [NewEvent(EventType.OUTPUT, each.model_dump(mode="json")) for each in body.outputs])
 
