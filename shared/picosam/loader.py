@@ -155,12 +155,8 @@ class Loader:
 def _check(data: Windows, recipe: Recipe, world: int) -> None:
     needed = canvas_for(recipe.augmentation, INPUT_SIZE)
     if data.canvas < needed:
-        raise ValueError(
-            f"the augmentation looks {needed} pixels wide, the windows are {data.canvas}; prepare them with a wider canvas"
-        )
+        raise ValueError(f"the augmentation looks {needed} pixels wide, the windows have {data.canvas}; prepare wider ones")
     if recipe.batch_size % world:
-        raise ValueError(
-            f"batch_size {recipe.batch_size} cannot be shared out to {world} processes; choose a multiple of {world}"
-        )
+        raise ValueError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes; choose a multiple")
     if not len(data):
         raise ValueError("there are no windows to train on")

@@ -193,7 +193,7 @@ def _tar_entries(unpacked: IO[bytes] | gzip.GzipFile | bz2.BZ2File, raw: IO[byte
     meter.allow(_TAR_HEADERS)
     with tarfile.open(fileobj=cast(IO[bytes], meter), mode="r|") as archive:
         while member := archive.next():
-            archive.members = []  # else it keeps one for every file
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps one for every file; typeshed hides it
             if member.isreg() and not member.issparse():
                 meter.allow(member.size + _TAR_HEADERS)
                 content = archive.extractfile(member)

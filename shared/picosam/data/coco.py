@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -28,6 +28,9 @@ MAX_FILE_BYTES: Final = 4 * 1024**3
 
 MAX_REPAIR_BYTES: Final = 256 * 1024**2
 """Up to this size a file with NaN in it is parsed whole to find the rows at fault; Python objects take ten times the text."""
+
+
+Form = TypeVar("Form")
 
 
 class _File(msgspec.Struct):
@@ -103,9 +106,9 @@ class ImageTask:
         """Reads the image below ``root`` (resolved) and judges it and each of its annotations."""
         split, rows = self.file.source.split, self.file.by_image.get(self.image_id, [])
         try:
-            image = msgspec.json.decode(self.raw, type=_Image)
+            image = _decoded(self.raw, _Image)
             picture = read_picture(root, _locate(root, self.file, image), (image.height, image.width))
-        except msgspec.DecodeError as exc:
+        except _Malformed as exc:
             return Checked(bad=[bad_row(split, "malformed_row", f"image: {exc}", image_id=self.image_id)])
         except ImageProblem as exc:
             detail = f"{exc}; {len(rows)} annotations are left out with it"
@@ -128,11 +131,11 @@ class ImageTask:
     def _instance(self, raw: msgspec.Raw, shape: Shape, checked: Checked) -> Instance | None:
         """The instance, or None with the reason noted in ``checked``."""
         try:
-            row = msgspec.json.decode(raw, type=_Annotation)
+            row = _decoded(raw, _Annotation)
             if self.file.categories and row.category_id not in self.file.categories:
                 raise MaskProblem("unknown_category", f"category {row.category_id} is not in the file's categories")
             instance, warnings = _judge(row, shape)
-        except msgspec.DecodeError as exc:
+        except _Malformed as exc:
             checked.bad.append(self._bad(raw, "malformed_row", f"annotation: {exc}"))
         except MaskProblem as exc:
             checked.bad.append(self._bad(raw, exc.kind, str(exc)))
@@ -142,7 +145,7 @@ class ImageTask:
         return None
 
     def _bad(self, raw: msgspec.Raw, problem: str, detail: str) -> BadRow:
-        annotation_id = msgspec.json.decode(raw, type=_Key).id
+        annotation_id = _decoded(raw, _Key).id
         return bad_row(self.file.source.split, problem, detail, image_id=self.image_id, annotation_id=annotation_id)
 
 
@@ -197,8 +200,8 @@ def _categories(rows: list[msgspec.Raw], split: str) -> tuple[dict[int, str], li
     bad: list[BadRow] = []
     for raw in rows:
         try:
-            category = msgspec.json.decode(raw, type=_Category)
-        except (msgspec.DecodeError, RecursionError) as exc:
+            category = _decoded(raw, _Category)
+        except _Malformed as exc:
             bad.append(bad_row(split, "malformed_row", f"category: {exc}"))
             continue
         if category.id in categories:
@@ -210,10 +213,12 @@ def _categories(rows: list[msgspec.Raw], split: str) -> tuple[dict[int, str], li
 def _unique_images(rows: list[msgspec.Raw], split: str, bad: list[BadRow]) -> Iterator[tuple[int, msgspec.Raw]]:
     seen: set[int] = set()
     for number, raw in enumerate(rows):
-        key = _key(raw, _Key)
-        if isinstance(key, str):
-            bad.append(bad_row(split, "malformed_row", f"image number {number} of the file: {key}"))
-        elif key.id in seen:
+        try:
+            key = _decoded(raw, _Key)
+        except _Malformed as exc:
+            bad.append(bad_row(split, "malformed_row", f"image number {number} of the file: {exc}"))
+            continue
+        if key.id in seen:
             bad.append(bad_row(split, "duplicate_id", "image id is there more than once; the first is kept", image_id=key.id))
         else:
             seen.add(key.id)
@@ -224,10 +229,12 @@ def _grouped(rows: list[msgspec.Raw], known: set[int], split: str, bad: list[Bad
     groups: dict[int, list[msgspec.Raw]] = {}
     seen: set[int] = set()
     for number, raw in enumerate(rows):
-        key = _key(raw, _AnnotationKey)
-        if isinstance(key, str):
-            bad.append(bad_row(split, "malformed_row", f"annotation number {number} of the file: {key}"))
-        elif key.id in seen:
+        try:
+            key = _decoded(raw, _AnnotationKey)
+        except _Malformed as exc:
+            bad.append(bad_row(split, "malformed_row", f"annotation number {number} of the file: {exc}"))
+            continue
+        if key.id in seen:
             detail = "annotation id is there more than once; the first is kept"
             bad.append(bad_row(split, "duplicate_id", detail, image_id=key.image_id, annotation_id=key.id))
         elif key.image_id not in known:
@@ -239,12 +246,15 @@ def _grouped(rows: list[msgspec.Raw], known: set[int], split: str, bad: list[Bad
     return groups
 
 
-def _key(raw: msgspec.Raw, form: Any) -> Any:
-    """The row's identifiers, or as text why it has none."""
+class _Malformed(ValueError):
+    """A row that is not of the expected form."""
+
+
+def _decoded(raw: msgspec.Raw, form: type[Form]) -> Form:
     try:
         return msgspec.json.decode(raw, type=form)
-    except (msgspec.DecodeError, RecursionError) as exc:
-        return str(exc)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _Malformed(str(exc)) from exc
 
 
 def _locate(root: Path, file: Annotations, image: _Image) -> str:

@@ -1,0 +1,100 @@
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from shared.picosam.model import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PICOSAM2_PARAMETERS,
+    PicoSAM2,
+    UnknownArchitecture,
+    build_model,
+    count_macs,
+    count_parameters,
+)
+
+# Of the published code's state dict; the inner normalisation is ours.
+PUBLISHED_MODULES = [
+    *("encoder_stage1", "down1", "encoder_stage2", "down2", "encoder_stage3", "down3", "encoder_stage4", "down4", "bottleneck"),
+    *("up1", "skip_conn4", "up2", "skip_conn3", "up3", "skip_conn2", "up4", "skip_conn1", "output_head"),
+]
+
+
+def test_picosam2_has_exactly_the_published_number_of_parameters():
+    assert count_parameters(build_model()) == PICOSAM2_PARAMETERS == 1_262_818
+
+
+def test_picosam2_needs_323_million_convolution_macs():
+    assert count_macs(build_model()) == 323_053_056
+
+
+def test_state_dict_has_the_published_modules_in_order_beside_the_inner_normalisation():
+    modules = dict.fromkeys(name.split(".")[0] for name in build_model().state_dict())
+    assert list(modules) == ["input_norm", *PUBLISHED_MODULES]
+
+
+def test_state_dict_names_follow_the_published_nesting():
+    shapes = {name: tuple(tensor.shape) for name, tensor in build_model().state_dict().items()}
+    assert shapes["encoder_stage1.0.weight"] == (3, 1, 3, 3)
+    assert shapes["encoder_stage4.3.weight"] == (256, 160, 1, 1)
+    assert shapes["down4.weight"] == (256, 256, 3, 3)
+    assert shapes["up1.1.3.weight"] == (192, 320, 1, 1)
+    assert shapes["up4.1.4.running_var"] == (40,)
+    assert shapes["skip_conn1.bias"] == (40,)
+    assert shapes["output_head.weight"] == (1, 40, 1, 1)
+
+
+@pytest.mark.parametrize("size", [16, 96, 192])
+def test_output_has_the_inputs_size(size):
+    assert build_model(seed=0)(torch.rand(2, 3, size, size)).shape == (2, 1, size, size)
+
+
+def test_input_norm_maps_pixels_as_imagenets_normalisation_does():
+    pixels = torch.randint(0, 256, (2, 3, 16, 16)).float()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    found = PicoSAM2().input_norm(pixels / 256)
+    torch.testing.assert_close(found, (pixels / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+
+
+def test_training_neither_updates_nor_uses_batch_statistics_in_the_input_norm():
+    model = build_model(seed=0).train()
+    before = copy.deepcopy(model.get_submodule("input_norm").state_dict())
+    for _ in range(3):
+        model(torch.rand(4, 3, 16, 16) * 0.1)
+    after = model.get_submodule("input_norm").state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert model.training
+    assert not model.get_submodule("input_norm").training
+
+
+def test_input_norm_has_nothing_to_train_and_every_other_layer_gets_a_gradient():
+    model = build_model(seed=0)
+    model(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    assert list(model.get_submodule("input_norm").parameters()) == []
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_skips_are_added_so_each_reaches_the_output():
+    model, window = build_model(seed=0).eval(), torch.rand(1, 3, 32, 32)
+    whole = model(window)
+    for name in ("skip_conn1", "skip_conn2", "skip_conn3", "skip_conn4"):
+        cut = copy.deepcopy(model)
+        nn.init.zeros_(cut.get_submodule(name).weight)
+        assert not torch.allclose(cut(window), whole), name
+
+
+def test_a_seed_fixes_the_weights_and_leaves_the_callers_generator_alone():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    models = [build_model(seed=seed).state_dict() for seed in (1, 1, 2)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    same = [all(torch.equal(a[name], b[name]) for name in a) for a, b in pairwise(models)]
+    assert same == [True, False]
+
+
+def test_an_unknown_architecture_is_refused_with_the_names_there_are():
+    with pytest.raises(UnknownArchitecture, match="no architecture 'picosam9'; there are: picosam2"):
+        build_model("picosam9")
