@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from structlog.typing import Processor
@@ -28,11 +28,15 @@ def configure_logging(*, json: bool, level: str = "INFO") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+# Local variables may hold secrets: they are never logged.
+_TRACEBACKS: Final = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
 def _rendering(json: bool) -> list[Processor]:
     strip: Processor = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if json:
-        return [strip, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
-    return [strip, structlog.dev.ConsoleRenderer()]
+        return [strip, _TRACEBACKS, structlog.processors.JSONRenderer(default=str)]
+    return [strip, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
 
 
 def get_logger(name: str) -> Any:

@@ -44,7 +44,7 @@ class Problem(Exception):
     title: ClassVar[str] = "Internal error"
     hint: ClassVar[str | None] = None
 
-    def __init__(self, detail: str, **members: Any) -> None:
+    def __init__(self, detail: str, /, **members: Any) -> None:
         super().__init__(detail)
         self.detail, self.members = detail, members
 
