@@ -73,10 +73,14 @@ class Link:
         message: Message = json.loads(line)
         return message
 
-    def close(self) -> None:
-        """Hang up, also for a thread that waits in ``receive``."""
+    def hang_up(self) -> None:
+        """End the line, from any thread: ``receive`` then gives None."""
         with contextlib.suppress(OSError):  # the other end was faster
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Free it; for the thread that receives."""
+        self._lines.close()
         self._socket.close()
 
 

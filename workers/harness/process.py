@@ -82,7 +82,8 @@ class Child:
         self._switchboard.close()
         with self._changed:
             for link in self._links:
-                link.close()
+                link.hang_up()
+        self.drain(2)
 
     def last_lines(self, count: int = 20) -> list[str]:
         """What it last printed."""
@@ -96,6 +97,8 @@ class Child:
                 self._hear(message)
         finally:
             with self._changed:
+                self._links.remove(link)
+                link.close()
                 self._listeners -= 1
                 self._changed.notify_all()
 

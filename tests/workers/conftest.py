@@ -1,0 +1,174 @@
+"""The real jobs service in a process of its own, and supervisors with real children."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.contracts.jobs import JobKind, JobOut
+from shared.contracts.worker import FinishIn
+from workers.harness.settings import WorkerSettings
+from workers.harness.supervisor import Supervisor
+
+TRIALS = {JobKind.DATASET_IMPORT: "tests.workers.harness.trial_jobs"}
+_numbers = itertools.count()
+
+
+def wait_until(is_so: Callable[[], Any], *, what: str, timeout_s: float = 20) -> Any:
+    give_up = time.monotonic() + timeout_s
+    while not (found := is_so()):
+        assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+class JobsService:
+    """`python -m services.jobs` on SQLite; can be killed and started again on the same port and files."""
+
+    def __init__(self, folder: Path, port: int, redis_url: str, **settings: str) -> None:
+        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self._environment = {
+            "DATABASE_URL": f"sqlite:///{folder}/jobs.db",
+            "REDIS_URL": redis_url,
+            "BLOB_URL": str(folder / "blobs"),
+            "DATASET_ROOTS": str(folder / "data"),
+            "ADMIN_KEY_FILE": str(folder / "admin.key"),
+            "WORKER_KEY_FILE": str(folder / "worker.key"),
+            "PORT": str(port),
+            **settings,
+        }
+        (folder / "data").mkdir()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = os.environ | {f"PICOFLEET_JOBS_{name}": value for name, value in self._environment.items()}
+        with (self.folder / "jobs.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "services.jobs"], stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        wait_until(self._is_up, what=f"the jobs service, see {self.folder}/jobs.log", timeout_s=60)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+            self._process = None
+
+    @property
+    def client(self) -> httpx.Client:
+        key = (self.folder / "admin.key").read_text().strip()
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+    def trial(self, name: str) -> str:
+        """Queue the trial job of that name; its id."""
+        return str(self.dataset(name)["import_job"])
+
+    def dataset(self, name: str, **source: Any) -> dict[str, Any]:
+        """Register a dataset, generated unless told otherwise."""
+        with self.client as client:
+            body = {"name": f"{name}.{next(_numbers)}", "source": {"kind": "generator", "images": 1} | source}
+            answer = client.post("/v1/datasets", json=body)
+            assert answer.status_code < 300, answer.text
+            return dict(answer.json())
+
+    def job(self, job_id: str) -> JobOut:
+        with self.client as client:
+            return JobOut.model_validate(client.get(f"/v1/jobs/{job_id}").raise_for_status().json())
+
+    def logs(self, job_id: str) -> str:
+        with self.client as client:
+            return client.get(f"/v1/jobs/{job_id}/logs", headers={"Accept": "text/plain"}).raise_for_status().text
+
+    def cancel(self, job_id: str) -> None:
+        with self.client as client:
+            client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+
+    def _is_up(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "jobs.log").read_text()[-3000:]
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def jobs_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str) -> Iterator[JobsService]:
+    """One for all tests that leave it alive."""
+    from tests.conftest import free_port
+
+    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def mortal_service(tmp_path: Path, redis_server: str) -> Iterator[JobsService]:
+    """One that the test may kill. Its lease is short."""
+    from tests.conftest import free_port
+
+    (tmp_path / "service").mkdir()
+    service = JobsService(tmp_path / "service", free_port(), redis_server, LEASE_S="6", SWEEP_S="1")
+    service.start()
+    yield service
+    service.kill()
+
+
+class Running:
+    """A job that a supervisor runs in a thread."""
+
+    def __init__(self, supervisor: Supervisor, job_id: str) -> None:
+        self.job_id = job_id
+        self.finish: FinishIn | None = None
+        self._supervisor = supervisor
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float = 60) -> FinishIn | None:
+        self._thread.join(timeout_s)
+        assert not self._thread.is_alive(), "the supervisor is still busy with the job"
+        return self.finish
+
+    def _run(self) -> None:
+        self.finish = self._supervisor.run_job(self.job_id)
+
+
+@pytest.fixture
+def worker_for(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
+    """Makes supervisors for a service: ``worker_for(service, grace_s=1)``; trial jobs unless told otherwise."""
+    made: list[Supervisor] = []
+
+    def make(service: JobsService, modules: dict[JobKind, str] | None = None, **changes: Any) -> Supervisor:
+        settings = {"cache_dir": tmp_path / "cache", "spare_child": False, "queues": list(modules or TRIALS)}
+        key_file = service.folder / "worker.key"
+        values = settings | {"jobs_url": service.url, "api_key_file": key_file, "mlflow_url": "http://127.0.0.1:9"} | changes
+        made.append(Supervisor(WorkerSettings(**values), modules or TRIALS))
+        return made[-1]
+
+    yield make
+    for supervisor in made:
+        supervisor.close()
+
+
+@pytest.fixture
+def run_trial(
+    jobs_service: JobsService, worker_for: Callable[..., Supervisor]
+) -> Callable[..., tuple[JobOut, FinishIn | None]]:
+    """Runs the named trial job to its end: what the service says of it, and what the supervisor told the service."""
+
+    def run(name: str, **settings: Any) -> tuple[JobOut, FinishIn | None]:
+        job_id = jobs_service.trial(name)
+        finish = worker_for(jobs_service, **settings).run_job(job_id)
+        return jobs_service.job(job_id), finish
+
+    return run
