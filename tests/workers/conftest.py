@@ -80,6 +80,27 @@ class JobsService:
             assert answer.status_code < 300, answer.text
             return dict(answer.json())
 
+    def imported(self, supervisor: Supervisor, name: str = "shapes", **source: Any) -> dict[str, Any]:
+        """Register a dataset and import it at once; what the service says of it then."""
+        dataset = self.dataset(name, **source)
+        supervisor.run_job(dataset["import_job"])
+        with self.client as client:
+            return dict(client.get(f"/v1/datasets/{dataset['id']}").raise_for_status().json())
+
+    def training(self, dataset: str, **changes: Any) -> str:
+        """Queue a training that takes seconds; its id."""
+        body: dict[str, Any] = {
+            "train": [{"dataset": dataset, "split": "train"}],
+            "validation": {"dataset": dataset, "split": "val"},
+            "recipe": {"samples": 64, "batch_size": 8, "evaluate_every": 4, "checkpoint_every": 2} | changes.pop("recipe", {}),
+            "evaluation": {"interim_prompts": 8, "pictures": 4},
+            "register_as": None,
+        }
+        with self.client as client:
+            answer = client.post("/v1/jobs/training", json=body | changes)
+            assert answer.status_code < 300, answer.text
+            return str(answer.json()["id"])
+
     def job(self, job_id: str) -> JobOut:
         with self.client as client:
             return JobOut.model_validate(client.get(f"/v1/jobs/{job_id}").raise_for_status().json())
@@ -107,6 +128,17 @@ def jobs_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str) ->
     from tests.conftest import free_port
 
     service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture(scope="session")
+def tracking_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str, mlflow_server: str) -> Iterator[JobsService]:
+    """One that has MLflow beside it."""
+    from tests.conftest import free_port
+
+    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server, MLFLOW_URL=mlflow_server)
     service.start()
     yield service
     service.kill()
