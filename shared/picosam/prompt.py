@@ -211,7 +211,8 @@ def extract_mask(mask: MaskArray, window: Window, size: int = INPUT_SIZE) -> Mas
     height, width = mask.shape
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))[None, :]
     # Looked up cell by cell: a window round a panorama's object is far larger than what is taken from it.
-    return mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]] & inside
+    found: MaskArray = mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]] & inside
+    return found
 
 
 def paste(mask: MaskArray, window: Window, shape: Shape) -> MaskArray:
