@@ -275,7 +275,7 @@ class MlflowApi:
 
     def delete_alias(self, name: str, alias: str) -> None:
         """Take an alias away; no error if there was none."""
-        self._call("DELETE", f"{_API}/registered-models/alias", params={"name": name, "alias": alias})
+        self._call("DELETE", f"{_API}/registered-models/alias", json={"name": name, "alias": alias})
 
     # Calls
 

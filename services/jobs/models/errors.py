@@ -15,10 +15,13 @@ RegistryRefused 502
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from services.jobs.models.domain import ALIAS_RULE
 from shared.kit.mlflow_api import MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.problems import Conflict, InvalidRequest, NotFound, Problem, Unavailable
+
+_INVALID: Final = "INVALID_PARAMETER_VALUE"
 
 
 class ModelNotFound(NotFound):
@@ -72,7 +75,7 @@ class RegistryRefused(Problem):
 
 @contextmanager
 def asking_registry(missing: Problem) -> Iterator[None]:
-    """Raises MLflow's failures inside the block as problems: ``missing`` if it does not know what was asked for."""
+    """Raises MLflow's failures inside the block as problems: ``missing`` if it does not know what was named, or could not."""
     try:
         yield
     except MlflowMissing as exc:
@@ -80,4 +83,6 @@ def asking_registry(missing: Problem) -> Iterator[None]:
     except MlflowAway as exc:
         raise RegistryAway(str(exc)) from exc
     except MlflowRefused as exc:
+        if exc.code == _INVALID:  # a name that MLflow would never give to anything
+            raise missing from exc
         raise RegistryRefused(f"MLflow: {exc}", code=exc.code) from exc
