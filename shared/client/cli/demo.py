@@ -113,7 +113,7 @@ def _train(client: PicofleetClient, console: Console, source: DemoData, wishes: 
         waiting.append((dataset, reused))
     for dataset, reused in waiting:
         if not reused and dataset.import_job is not None:
-            follow(client, dataset.import_job, logs=False)
+            follow(client, dataset.import_job)
         ready = client.datasets.wait_ready(dataset.id)
         splits = ", ".join(f"{split} {counts.instances} masks" for split, counts in ready.splits.items())
         console.print(f"Dataset {ready.name}{' (reused)' if reused else ''}: {splits}, {ready.digest}")
