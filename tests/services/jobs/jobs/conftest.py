@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -134,3 +136,20 @@ def _drain(services: Services, queue: str) -> Iterator[bytes]:
 def _job_id(raw: bytes) -> str:
     [[job_id], *_] = json.loads(base64.b64decode(json.loads(raw)["body"]))
     return str(job_id)
+
+
+@pytest.fixture
+def race() -> Callable[[Sequence[Callable[[], Any]]], list[Any]]:
+    """Runs functions at the same moment, one thread each, and gives their results in order."""
+
+    def run(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+        start = threading.Barrier(len(functions))
+
+        def one(function: Callable[[], Any]) -> Any:
+            start.wait(10)
+            return function()
+
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return list(pool.map(one, functions))
+
+    return run
