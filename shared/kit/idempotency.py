@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy import CursorResult, String, delete, insert
+from sqlalchemy import CursorResult, String, Text, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -42,7 +42,8 @@ class StoredAnswer(Base):
     key_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     body_hash: Mapped[str] = mapped_column(String(64))
     status: Mapped[int | None]
-    answer: Mapped[dict[str, Any] | None]
+    answer: Mapped[str | None] = mapped_column(Text)
+    """JSON as it was sent: a JSON column would reorder it."""
     created_at: Mapped[datetime] = mapped_column(index=True)
 
     @property
@@ -70,14 +71,14 @@ class Once:
         so that the first and the repeated one are equal byte for byte.
         """
         if self.key is None:
-            return JSONResponse(make().model_dump(mode="json"), status)
+            return _json(make().model_dump_json(), status)
         identity = (self.request.state.actor.key_id, f"{self.request.method} {self.request.url.path}", _hash(self.key))
         earlier = _reserve(self.session, identity, _hash_body(body))
         if earlier is not None:
-            return JSONResponse(earlier.answer, earlier.status or status, headers={REPLAYED: "true"})
-        answer = make().model_dump(mode="json")
+            return _json(earlier.answer, earlier.status or status, replayed=True)
+        answer = make().model_dump_json()
         _keep(self.session, identity, status, answer)
-        return JSONResponse(answer, status)
+        return _json(answer, status)
 
     def answer_secretly(self, body: BaseModel, make: Callable[[], BaseModel], *, already: type[Conflict]) -> Response:
         """As ``answer``, for an answer that holds a secret: it is not kept, and a repetition raises ``already``."""
@@ -90,10 +91,14 @@ class Once:
         response = self.answer(body, make_and_hide)
         if not made:
             raise already("This Idempotency-Key has made a key before.")
-        return JSONResponse(made[0].model_dump(mode="json"), response.status_code)
+        return _json(made[0].model_dump_json(), response.status_code)
 
 
-def _keep(session: Session, identity: tuple[str, str, str], status: int, answer: dict[str, Any]) -> None:
+def _json(answer: str | None, status: int, *, replayed: bool = False) -> Response:
+    return Response(answer, status, {REPLAYED: "true"} if replayed else None, media_type="application/json")
+
+
+def _keep(session: Session, identity: tuple[str, str, str], status: int, answer: str) -> None:
     row = session.get_one(StoredAnswer, identity)
     row.status, row.answer = status, answer
     session.flush()

@@ -9,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from shared.kit.problems import RangeNotSatisfiable
 
-_SINGLE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_SINGLE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class Span(NamedTuple):
