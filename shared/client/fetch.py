@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from shared.client.errors import DownloadError
-from shared.client.files import CHUNK, Progress
+from shared.client.files import Progress
 from shared.client.transport import is_loopback, pause_s, retry_after_s
 
 FRUITLESS_ATTEMPTS: Final = 6
@@ -185,7 +185,7 @@ def _append(answer: httpx.Response, part: _Part, offset: int, file: RemoteFile, 
     _require_space(part.data.parent, (total or 0) - offset)
     done = offset
     with part.data.open("ab") as target:
-        for piece in answer.iter_raw(CHUNK):
+        for piece in answer.iter_raw():  # as it comes: pieces of a fixed size would lose the last one when it breaks off
             target.write(piece)
             done += len(piece)
             if on_progress is not None:
