@@ -8,7 +8,7 @@ convolutions are the network's own, and all intermediate results are of known, m
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -30,7 +30,7 @@ TOLERANCE: Final = 1e-3
 
 _EXPORT_HINT: Final = "Export the float network itself, without pre- or post-processing, for 96x96 RGB windows."
 _EPSILON: Final = nn.BatchNorm2d(1).eps
-Array = NDArray[Any]
+Array = NDArray[np.float32]
 
 
 def parse_network(content: bytes) -> onnx.ModelProto:
@@ -100,12 +100,12 @@ class _Graph:
         return [node for node in self._nodes if node.op_type == operator]
 
     def constant(self, node: onnx.NodeProto, position: int) -> Array:
-        """The value of a node's input. BadWeights if it is computed or malformed."""
+        """The value of a node's input, in float32. BadWeights if it is computed or malformed."""
         name = self._origin(node.input[position])
         if name not in self._constants:
             raise BadWeights(f"A weight of {node.op_type} {node.name[:80]!r} is computed, not stored.", hint=_EXPORT_HINT)
         try:
-            return np.asarray(onnx.numpy_helper.to_array(self._constants[name]))
+            return np.asarray(onnx.numpy_helper.to_array(self._constants[name]), dtype=np.float32)
         except (ValueError, TypeError, KeyError) as error:
             raise BadWeights(f"The weight {name[:80]!r} is malformed: {error}", hint="Export the network again.") from error
 
@@ -137,7 +137,7 @@ class _Graph:
         """Scale, shift, mean and variance; the latter as if the node had torch's epsilon."""
         epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
         scale, shift, mean, variance = (self.constant(node, position) for position in (1, 2, 3, 4))
-        return scale, shift, mean, variance + np.asarray(epsilon - _EPSILON, dtype=variance.dtype)
+        return scale, shift, mean, variance + np.float32(epsilon - _EPSILON)
 
     def _origin(self, name: str) -> str:
         while name in self._same:  # the checker has made sure that nodes only look back
@@ -149,8 +149,8 @@ def _without_affine(name: str, scale: Array, shift: Array, mean: Array, variance
     """The same map as a BatchNorm that has no scale and shift of its own."""
     if not (scale > 0).all():
         raise BadWeights("The inner normalisation has a scale that is not positive.", hint=_EXPORT_HINT)
-    deviation = np.sqrt(variance.astype(np.float64) + _EPSILON) / scale
-    return {f"{name}.running_mean": mean - shift * deviation, f"{name}.running_var": deviation**2 - _EPSILON}
+    deviation: Array = np.sqrt(variance + np.float32(_EPSILON)) / scale
+    return {f"{name}.running_mean": mean - shift * deviation, f"{name}.running_var": deviation**2 - np.float32(_EPSILON)}
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, str | None]]:

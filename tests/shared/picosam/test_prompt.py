@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -318,3 +321,9 @@ def test_snapping_finds_a_nearest_mask_pixel(mask, x, y):
         return
     assert mask[found[1], found[0]]
     assert (found[0] - x) ** 2 + (found[1] - y) ** 2 == ((columns - x) ** 2 + (rows - y) ** 2).min()
+
+
+def test_prompt_windows_need_no_torch_and_no_imaging_library():
+    script = "import sys, shared.picosam.prompt; print(*sorted({'torch', 'cv2', 'PIL', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
