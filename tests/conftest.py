@@ -35,6 +35,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def free_port_number() -> int:
+    """A port at which nobody listens."""
+    return free_port()
+
+
 class MlflowProcess:
     """An `mlflow server` of our own on SQLite: it can be killed and started again on the same port and files."""
 
