@@ -21,6 +21,8 @@ def make_celery(broker_url: str) -> Celery:
         result_backend=None,
         task_acks_late=False,
         worker_prefetch_multiplier=1,
+        # A busy worker takes no further message, which would wait there while another worker is idle.
+        worker_disable_prefetch=True,
         task_create_missing_queues=True,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
