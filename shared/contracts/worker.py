@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.contracts.base import Digest, Lenient, Timestamp
+from shared.contracts.base import Digest, Lenient, Name, Timestamp
 from shared.contracts.jobs import JobError, JobKind, JobOutput, JobSpec, Progress
 
 
@@ -125,11 +125,11 @@ class ReportIn(Lenient):
 class RegisterModel(Lenient):
     """A model that a finished job wants registered: made by the service alone, once per job and output name."""
 
-    output: str = Field(description="unique in the job, as `model`")
-    registered_model: str
-    run_id: str
-    artifact_path: str = "model"
-    description: str = ""
+    output: Name = Field(description="unique in the job, as `model`")
+    registered_model: Name
+    run_id: str = Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")
+    artifact_path: str = Field(default="model", min_length=1, max_length=255)
+    description: str = Field(default="", max_length=2000)
     tags: dict[str, str] = Field(default_factory=dict, description="lineage: dataset digest, parent version, git commit, ...")
     metrics: dict[str, float] = Field(default_factory=dict)
 

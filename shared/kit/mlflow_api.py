@@ -88,7 +88,8 @@ class MlflowApi:
     def __init__(self, url: str, *, timeout_s: float = 10, headers: Mapping[str, str] | None = None) -> None:
         connect_s = min(timeout_s, 3.0)  # a server that is away must be known as such within seconds
         timeout = httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s)
-        self._http = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, headers=headers)
+        # trust_env=False: MLflow is a neighbour; a proxy for the outside world must not get between.
+        self._http = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, headers=headers, trust_env=False)
         self.url = url.rstrip("/")
 
     def __enter__(self) -> Self:

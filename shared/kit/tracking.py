@@ -32,8 +32,8 @@ _PARAM_CHARS: Final = 6000
 _TAG_CHARS: Final = 8000
 _DIGEST_CHARS: Final = 36
 
-_MAX_WAITING: Final = 200_000
-"""Things waiting for MLflow; at 10 curves a step and 300 bytes a point some 60 MB, hours of an outage."""
+_MAX_WAITING: Final = 300_000
+"""Points, parameters and files that wait for MLflow: about 150 bytes each, so 45 MB; two hours at 10 curves and 4 steps/s."""
 _GATHER_S: Final = 0.5
 _BACK_OFF_S: Final = (0.5, 15.0)
 _MAX_INTERNAL: Final = 8
@@ -61,12 +61,16 @@ class _Batch:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def weight(self) -> int:
+        """Things in it."""
+        return len(self.metrics) + len(self.params) + len(self.tags)
+
     def joined(self, other: "_Batch") -> "_Batch | None":
         """Both in one call, or None if MLflow would refuse it."""
         both = _Batch(self.metrics + other.metrics, {**self.params, **other.params}, {**self.tags, **other.tags})
         pairs = max(len(both.params), len(both.tags))
-        whole = len(both.metrics) + len(both.params) + len(both.tags)
-        return both if pairs <= _BATCH_PAIRS and whole <= _BATCH_METRICS else None
+        return both if pairs <= _BATCH_PAIRS and both.weight <= _BATCH_METRICS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class RunSink:
         shutil.rmtree(spool, ignore_errors=True)
         self._waiting: deque[_Entry] = deque()
         self._changed = threading.Condition()
-        self._taken = self._settled = self._hurried = 0
+        self._taken = self._settled = self._hurried = self._weight = 0
         self._stopping = False
         self._lost: list[str] = []
         self._run: _Run | None = None
@@ -224,11 +228,12 @@ class RunSink:
         with self._changed:
             if self._stopping:
                 return
-            if len(self._waiting) >= _MAX_WAITING and not isinstance(entry, _End):
-                self._lose(f"all beyond the {_MAX_WAITING} entries that were waiting for MLflow")
+            if self._weight >= _MAX_WAITING and not isinstance(entry, _End):
+                self._lose(f"all beyond the {_MAX_WAITING} values that were waiting for MLflow")
                 return
             self._waiting.append(entry)
             self._taken += 1
+            self._weight += _weight(entry)
             self._changed.notify_all()
 
     def _spooled(self, content: bytes | str | Path) -> Path:
@@ -326,7 +331,7 @@ class RunSink:
             self._send_singly(run, entries, drop_internal)
         with self._changed:
             for _ in entries:
-                self._waiting.popleft()
+                self._weight -= _weight(self._waiting.popleft())
             self._settled += len(entries)
             self._changed.notify_all()
 
@@ -368,7 +373,7 @@ class RunSink:
         whole = _Batch()
         for batch in batches:
             whole = whole.joined(_without_replays(batch, run.last_steps)) or whole
-        if whole.metrics or whole.params or whole.tags:
+        if whole.weight:
             self._api.log_batch(run.run_id, metrics=whole.metrics, params=whole.params, tags=whole.tags)
 
     def _send_singly(self, run: _Run, entries: Iterable[_Entry], drop_internal: bool) -> None:
@@ -409,6 +414,10 @@ def end_run(url: str, run_id: str, status: RunStatus) -> bool:
         log.warning("tracking.run_not_ended: %s: %s", run_id, exc)
         return False
     return True
+
+
+def _weight(entry: _Entry) -> int:
+    return entry.weight if isinstance(entry, _Batch) else 1
 
 
 def _is_final(exc: MlflowRefused | MlflowAway, drop_internal: bool) -> bool:

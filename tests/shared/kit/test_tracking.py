@@ -215,6 +215,17 @@ def test_nothing_waits_for_an_mlflow_that_is_away(open_sink, tmp_path):
     assert time.monotonic() - begun < 4
 
 
+def test_what_waits_for_mlflow_is_bounded_and_the_end_still_gets_in(open_sink, monkeypatch):
+    monkeypatch.setattr(tracking, "_MAX_WAITING", 10)
+    sink = open_sink(url=UNREACHABLE)
+    for step in range(20):
+        sink.metrics({"a": 1.0, "b": 2.0}, step=step)
+    assert len(sink._waiting) == 5
+    assert sink.lost == ("all beyond the 10 values that were waiting for MLflow",)
+    sink.close("KILLED", timeout_s=0.1)
+    assert len(sink._waiting) == 6
+
+
 def test_system_metrics_are_sampled(api, open_sink):
     sink = open_sink(system_every_s=0.1)
     flushed(sink)

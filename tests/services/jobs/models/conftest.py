@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from services.jobs.jobs.models import Job
 from services.jobs.jobs.service import enqueue
@@ -54,9 +55,13 @@ class Factory:
 
     def job(self, *, initial: ModelGrant | None = None, **tags: str) -> str:
         """A queued job; gives its id."""
-        spec = ModelImportSpec(blob="sha256:" + "0" * 64, format=WeightsFormat.ONNX)
         with self.services.sessions.begin() as session:
-            return enqueue(session, spec=spec, owner="ada", tags=tags, initial_model=initial).id
+            return self.job_in(session, initial=initial, **tags)
+
+    def job_in(self, session: Session, *, initial: ModelGrant | None = None, **tags: str) -> str:
+        """The same, in a transaction of the caller's."""
+        spec = ModelImportSpec(blob="sha256:" + "0" * 64, format=WeightsFormat.ONNX)
+        return enqueue(session, spec=spec, owner="ada", tags=tags, initial_model=initial).id
 
     def finish(self, job_id: str, *outputs: str, run_id: str | None = None, **values: Any) -> None:
         """What `finish` does for models: promise a version per output."""
