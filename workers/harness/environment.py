@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-_LIBRARIES: Final = ("picofleet", "torch", "numpy", "onnx", "onnxruntime", "mlflow-skinny")
+_LIBRARIES: Final = ("picofleet", "torch", "numpy", "onnx", "onnxruntime")
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 
