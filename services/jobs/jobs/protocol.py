@@ -13,7 +13,7 @@ from services.jobs.jobs.models import Job
 from services.jobs.jobs.repository import NewEvent
 from services.jobs.models import service as models
 from shared.contracts.base import is_id
-from shared.contracts.jobs import EventType, JobError, JobOutput, JobSpec, JobState
+from shared.contracts.jobs import EventType, JobError, JobKind, JobOutput, JobSpec, JobState
 from shared.contracts.worker import (
     Checkpoint,
     CheckpointIn,
@@ -21,11 +21,13 @@ from shared.contracts.worker import (
     DatasetGrant,
     FinishIn,
     HeartbeatOut,
+    ImportedDataset,
     LogLine,
     ModelGrant,
     ReportIn,
 )
 from shared.kit.database import db_now
+from shared.kit.problems import InvalidRequest
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
@@ -103,7 +105,10 @@ def keep_checkpoint(session: Session, job_id: str, body: CheckpointIn, *, lease:
 
 
 def finish(session: Session, job_id: str, body: FinishIn) -> None:
-    """The holder's last word. Repeated by the same claim it is acknowledged and changes nothing; else StaleToken."""
+    """The holder's last word. Repeated by the same claim it is acknowledged and changes nothing; else StaleToken.
+
+    Raises InvalidRequest for an import that succeeded without saying what it found.
+    """
     job = service.locked(session, job_id)
     if job.attempt != body.token or not (job.state in HELD or job.state.is_final):
         raise _stale(job, body.token)
@@ -118,12 +123,18 @@ def finish(session: Session, job_id: str, body: FinishIn) -> None:
 
 
 def _succeed(session: Session, job: Job, body: FinishIn) -> None:
-    if body.dataset is not None:
-        effects.import_succeeded(session, job, body.dataset)
+    if job.kind is JobKind.DATASET_IMPORT:
+        effects.import_succeeded(session, job, _found(body))
     if body.register_models:
         models.register_outputs(session, job, body.register_models)
     if body.outputs:
         moves.note(session, job.id, [NewEvent(EventType.OUTPUT, each.model_dump(mode="json")) for each in body.outputs])
+
+
+def _found(body: FinishIn) -> ImportedDataset:
+    if body.dataset is None:
+        raise InvalidRequest.of_field("body.dataset", "an import that succeeded has to say what it found")
+    return body.dataset
 
 
 def _gained(body: FinishIn, state: JobState) -> dict[str, Any]:

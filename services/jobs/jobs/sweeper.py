@@ -12,7 +12,7 @@ from services.jobs.jobs import leases, moves, repository, signals
 from services.jobs.jobs.repository import NewEvent
 from services.jobs.runtime import Services
 from shared.contracts.jobs import EventType
-from shared.kit.database import db_now
+from shared.kit.database import begin_reading, db_now
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +55,7 @@ def _outage(every: timedelta, lease: timedelta) -> timedelta:
 def expire_leases(sessions: sessionmaker[Session]) -> int:
     """Declare the holders of expired leases lost, each in a transaction of its own; returns how many were."""
     with sessions.begin() as session:
+        begin_reading(session)
         ids = repository.expired_ids(session, db_now(session), BATCH)
     return sum(_expire(sessions, job_id) for job_id in ids)
 
@@ -95,7 +96,7 @@ def resend_all_if_broker_is_new(sessions: sessionmaker[Session], redis: Redis) -
             repository.make_all_due(session, db_now(session))
         redis.set(MARKER, run_id)
     except RedisError as exc:
-        log.warning("jobs.broker_away", error=str(exc))
+        log.debug("jobs.broker_away", error=str(exc))
         return False
     log.info("jobs.broker_new", run_id=run_id)
     return True

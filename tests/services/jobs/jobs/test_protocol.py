@@ -234,3 +234,19 @@ def test_an_output_that_comes_after_the_end_replaces_its_promise_and_is_told_onc
     with services.sessions() as session:
         assert session.query(JobEventRow).filter_by(job_id=job["id"], type="output").count() == 1
     assert [output["version"] for output in fleet.get(job["id"])["outputs"]] == [3]
+
+
+def test_an_import_that_succeeds_without_a_dataset_is_refused(services, fleet, new_dataset):
+    importing = new_dataset(state=DatasetState.IMPORTING, splits={})
+    import_job = an_import(services, importing)
+    answer = fleet.tell(import_job, "finish", token=fleet.claim(import_job)["token"])
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body.dataset")
+    assert dataset_state(services, importing) == "importing"
+
+
+def test_models_of_a_finished_job_are_promised_until_the_registry_has_them(fleet, job):
+    token = fleet.claim(job["id"])["token"]
+    model = {"output": "model", "registered_model": "picosam2", "run_id": "run1"}
+    assert fleet.tell(job["id"], "finish", token=token, register_models=[model]).status_code == 204
+    [output] = fleet.get(job["id"])["outputs"]
+    assert (output["kind"], output["registered_model"], output["version"]) == ("model_version", "picosam2", None)

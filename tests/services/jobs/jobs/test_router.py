@@ -196,3 +196,11 @@ def test_logs_come_as_text_and_as_json(fleet, job):
         page = fleet.http.get(url, headers=fleet.user, params={"format": "json", "limit": 3, "after": after}).json()
         seen, after = seen + [line["message"] for line in page["items"]], page["next_after"]
     assert seen == ["line 0", "line 1", "line 2", "hot"]
+
+
+def test_a_retry_repeated_with_the_same_key_is_answered_and_not_refused(fleet, job):
+    fleet.act(job["id"], "cancel")
+    headers = fleet.user | {"Idempotency-Key": "again"}
+    answers = [fleet.http.post(f"/v1/jobs/{job['id']}/retry", headers=headers) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
