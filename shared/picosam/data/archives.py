@@ -199,17 +199,22 @@ def _tar_entries(unpacked: IO[bytes] | gzip.GzipFile | bz2.BZ2File, raw: IO[byte
                 content = archive.extractfile(member)
                 if content is not None:
                     yield _Entry(name=member.name, content=content, position=raw.tell())
+                    if content.tell() != member.size:  # tarfile takes the end of the file for the file's end
+                        raise ArchiveRefused(f"the archive is cut off within {member.name!r}")
             elif not member.isdir():
                 raise ArchiveRefused(f"{member.name!r} is a link, a device or sparse; only regular files are taken")
             meter.allow(_TAR_HEADERS)
+    if meter.ended_early:
+        raise ArchiveRefused("the archive is cut off: a tar ends with blocks of zeros")
 
 
 class _Meter(io.RawIOBase):
-    """Lets through as many bytes as were allowed last."""
+    """Lets through as many bytes as were allowed last, and remembers how the source ended."""
 
     def __init__(self, source: IO[bytes] | gzip.GzipFile | bz2.BZ2File) -> None:
         super().__init__()
         self._source, self._left = source, 0
+        self._tail, self._at_end = b"", False
 
     def allow(self, size: int) -> None:
         self._left = size
@@ -218,4 +223,12 @@ class _Meter(io.RawIOBase):
         self._left -= size
         if self._left < 0:
             raise ArchiveRefused("the archive has a header of more than a megabyte")
-        return self._source.read(size)
+        chunk = self._source.read(size)
+        self._tail = (self._tail + chunk)[-tarfile.BLOCKSIZE :]
+        self._at_end = len(chunk) < size
+        return chunk
+
+    @property
+    def ended_early(self) -> bool:
+        """True if the source was read to its end and does not end with a block of zeros."""
+        return self._at_end and any(self._tail)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ class ShardReader:
                 columns = dict(index)
             self._images = [np.load(path, mmap_mode="r") for path in self._parts("images")]
             self._masks = [np.load(path, mmap_mode="r") for path in self._parts("masks")]
-        except (OSError, ValueError, KeyError) as exc:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
             raise DataError(
                 f"{folder} holds no prepared windows: {exc}", hint="Delete the folder; it is prepared anew."
             ) from exc
