@@ -37,7 +37,7 @@ def test_visible_masks_never_overlap_and_some_objects_are_partly_hidden():
     touching = 0
     for number in range(1, 30):
         drawing = draw(a_source(), number)
-        masks = np.array([mask for _, mask in drawing.objects])
+        masks = np.array([mask for _, mask in drawing.objects]).reshape(-1, 96, 128)
         assert (masks.sum(axis=0) <= 1).all()
         assert (masks.sum(axis=(1, 2)) >= MIN_VISIBLE).all()
         touching += sum((np.roll(mask, 1, axis=1) & other).any() for mask in masks for other in masks if other is not mask)
