@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -12,6 +14,7 @@ from shared.contracts.datasets import DatasetFormat
 from shared.picosam.data import coco as module
 from shared.picosam.data import rle
 from shared.picosam.data.errors import ImportRefused
+from tests.shared.picosam.data.conftest import CocoFolder, annotation, image_row, noise
 
 BOW_TIE = [[10, 10, 30, 30, 30, 10, 10, 30]]
 SPECK = [[10.1, 10.1, 10.2, 10.1, 10.2, 10.2]]
@@ -255,3 +258,37 @@ def test_one_image_of_ten_megapixels_costs_no_row_its_place(coco, a_row, an_imag
     Image.fromarray(np.zeros((2500, 4000, 3), np.uint8)).save(folder.root / "images/2.png")
     folder.images[1] = an_image(2, width=4000, height=2500)
     assert folder.report().splits["all"].instances == 2
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["size", "counts", "id", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = ["id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd"]
+
+
+@settings(max_examples=150)
+@given(
+    changes=st.lists(st.dictionaries(st.sampled_from(KEYS), json_values, max_size=3) | json_values, max_size=4),
+    image=st.dictionaries(st.sampled_from(["id", "file_name", "coco_url", "width", "height"]), json_values, max_size=2),
+)
+def test_no_row_whatever_it_holds_ends_the_import(fuzzed_folder, changes, image):
+    right = annotation(1)
+    fuzzed_folder.images = [image_row(1), image_row(2) | image]
+    changed = [annotation(number) | change if isinstance(change, dict) else change for number, change in enumerate(changes, 2)]
+    fuzzed_folder.annotations = [right, *changed]
+    report = fuzzed_folder.report()
+    assert report.splits["all"].instances >= 1
+    assert len(report.bad_rows) == sum(report.problems.values())
+
+
+@pytest.fixture(scope="module")
+def fuzzed_folder(tmp_path_factory):
+    folder = CocoFolder(tmp_path_factory.mktemp("fuzz") / "data")
+    (folder.root / "images").mkdir(parents=True)
+    for number in (1, 2):
+        Image.fromarray(noise(number)).save(folder.root / "images" / f"{number}.png")
+    return folder
