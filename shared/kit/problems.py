@@ -25,6 +25,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from shared.contracts.problems import FieldError
 
@@ -266,9 +267,16 @@ def _render_defect(request: Request, exc: Exception) -> Response:
     return problem_response(InternalError("The request failed inside the service."), request.url.path)
 
 
+def _render_left(request: Request, exc: Exception) -> Response:
+    # Nobody reads this answer, and a client that leaves is no defect of ours.
+    del exc
+    return problem_response(BadRequest("The client left before the body was complete."), request.url.path)
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Make every error answer of ``app`` a problem, from a wrong route to a defect."""
     app.add_exception_handler(Problem, _render)
     app.add_exception_handler(RequestValidationError, _render_invalid)
     app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(ClientDisconnect, _render_left)
     app.add_exception_handler(Exception, _render_defect)

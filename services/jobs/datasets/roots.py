@@ -1,6 +1,6 @@
 """Which folders of the host may be registered. Every symbolic link is followed before anything is decided."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +21,7 @@ def folder_of(root: str, allowed: Sequence[str]) -> Path:
     real = _real(path, field)
     if not _is_below(real, allowed):
         raise _refused(field, f"{root!r} is not below a folder that datasets may be registered from", _hint(allowed))
-    if not real.is_dir():
+    if not _is_there(real, Path.is_dir):
         raise _refused(field, f"{root!r} is not a folder on the service's host", None)
     return real
 
@@ -36,7 +36,7 @@ def check_splits(root: Path, splits: Sequence[SplitSource], allowed: Sequence[st
             real = _real(root / relative, field)
             if not _is_below(real, [*allowed, str(root)]):
                 raise _refused(field, f"{relative!r} leads out of the dataset's folder", _hint(allowed))
-            if not real.exists():
+            if not _is_there(real, Path.exists):
                 raise _refused(field, f"{relative!r} does not exist in {root}", None)
 
 
@@ -62,6 +62,13 @@ def _real(path: Path, field: str) -> Path:
         return path.resolve()
     except (OSError, RuntimeError) as exc:  # a loop of links, or a name that is too long
         raise _refused(field, "the path cannot be followed", None) from exc
+
+
+def _is_there(real: Path, test: Callable[[Path], bool]) -> bool:
+    try:
+        return test(real)
+    except OSError:  # as for a name that is too long
+        return False
 
 
 def _is_below(real: Path, allowed: Sequence[str]) -> bool:
