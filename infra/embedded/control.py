@@ -66,12 +66,7 @@ class Supervisor:
 
     def processes(self) -> list[ProcessState]:
         """All processes in order of priority; PlatformError if the supervisor does not answer."""
-        try:
-            found: list[dict[str, Any]] = self._rpc().getAllProcessInfo()
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as exc:
-            raise PlatformError(
-                f"The supervisor does not answer: {exc}", hint="`picofleet down`, then `picofleet up`."
-            ) from exc
+        found: list[dict[str, Any]] = self._call("getAllProcessInfo")
         return [
             ProcessState(
                 name=info["name"],
@@ -113,17 +108,30 @@ class Supervisor:
         threading.Thread(target=process.wait, daemon=True).start()  # whoever started it has to reap it
         return process.pid
 
+    def stop_program(self, name: str) -> None:
+        """Stop one process and leave it stopped."""
+        self._call("stopProcess", name)
+
+    def start_program(self, name: str) -> None:
+        """Start a stopped process again; does not wait until it works."""
+        self._call("startProcess", name, False)
+
     def shutdown(self) -> None:
         """Ask the supervisor to stop all processes, the last first, and then itself."""
-        try:
-            self._rpc().shutdown()
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as exc:
-            raise PlatformError(f"The supervisor does not answer: {exc}") from exc
+        self._call("shutdown")
 
     def clear(self) -> None:
         """Remove a socket and a pid file that a crash left behind."""
         self.home.socket.unlink(missing_ok=True)
         (self.home.run / "supervisord.pid").unlink(missing_ok=True)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._rpc(), method)(*arguments)
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as exc:
+            raise PlatformError(
+                f"The supervisor does not answer: {exc}", hint="`picofleet down`, then `picofleet up`."
+            ) from exc
 
     def _rpc(self) -> Any:
         return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.home.socket)).supervisor

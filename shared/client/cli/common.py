@@ -106,11 +106,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 
 def show_fields(fields: Iterable[tuple[str, Any]]) -> None:
     """One thing as lines of name and value; empty values are left out."""
-    made = Table.grid(padding=(0, 2))
-    for name, value in fields:
-        if value not in (None, "", [], {}):
-            made.add_row(f"[bold]{name}[/bold]", escaped(str(value)))
-    out().print(made)
+    shown = [(name, str(value)) for name, value in fields if value not in (None, "", [], {})]
+    width = max(len(name) for name, _ in shown) + 2
+    console = out()
+    for name, value in shown:
+        lines = escaped(value).replace("\n", "\n" + " " * width)
+        console.print(f"[bold]{name:<{width}}[/bold]{lines}", soft_wrap=True)
 
 
 def escaped(text: str) -> str:

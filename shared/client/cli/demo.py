@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CANCEL_WAIT_S: Final = 10.0
 REGISTRY_WAIT_S: Final = 60.0
+_PICTURES: Final = {"samples": "masks picture", "curves": "loss and IoU", "iou_by_size": "IoU by size"}
 _FIGURES: Final = ("miou_96", "miou_96_pad", "miou_96_unclipped", "hit_rate_50_95", "mask_ap")
 
 
@@ -156,7 +157,7 @@ def _show(client: PicofleetClient, console: Console, up: "Up", job: JobOut, seco
     console.print(f"  model             {', '.join(versions) or 'not registered yet'}")
     console.print(f"  MLflow run        {job.mlflow_url or up.mlflow_url}")
     for name, path in _pictures(up, job).items():
-        console.print(f"  {name:<18}{escaped(str(path))}")
+        console.print(f"  {_PICTURES.get(name, name):<18}{escaped(str(path))}")
     console.print()
     shown = " ".join(f"{name} {figures[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in figures)
     return f"demo ok: {shown} model {versions[0] if versions else 'pending'} time {clock(seconds)}"
