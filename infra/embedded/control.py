@@ -39,7 +39,11 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fsencode(self._path))
+        try:
+            self.sock.connect(os.fsencode(self._path))
+        except OSError:
+            self.close()
+            raise
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -60,8 +64,8 @@ class Supervisor:
     def pid(self) -> int | None:
         """The supervisor's pid if it answers, else None: a socket or pid file alone proves nothing."""
         try:
-            return int(self._rpc().getPID())
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException, ValueError, TypeError):
+            return int(self._call("getPID"))
+        except PlatformError:
             return None
 
     def processes(self) -> list[ProcessState]:
@@ -127,11 +131,9 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return getattr(self._rpc(), method)(*arguments)
+            with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.home.socket)) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, xmlrpc.client.Error, http.client.HTTPException) as exc:
             raise PlatformError(
                 f"The supervisor does not answer: {exc}", hint="`picofleet down`, then `picofleet up`."
             ) from exc
-
-    def _rpc(self) -> Any:
-        return xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.home.socket)).supervisor
