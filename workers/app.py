@@ -14,8 +14,6 @@ app = make_celery(settings.redis_url)
 app.conf.update(
     task_queues=[Queue(kind.value) for kind in settings.queues],
     worker_concurrency=settings.slots,
-    # A message that waits inside a busy worker would keep its job from an idle one.
-    worker_disable_prefetch=True,
 )
 supervisor = Supervisor(settings)
 

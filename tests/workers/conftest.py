@@ -1,5 +1,6 @@
 """The real jobs service in a process of its own, and supervisors with real children."""
 
+import functools
 import itertools
 import os
 import signal
@@ -19,7 +20,7 @@ from shared.contracts.worker import FinishIn
 from workers.harness.settings import WorkerSettings
 from workers.harness.supervisor import Supervisor
 
-TRIALS = {JobKind.DATASET_IMPORT: "tests.workers.harness.trial_jobs"}
+TRIALS = {JobKind.MODEL_IMPORT: "tests.workers.harness.trial_jobs"}
 _numbers = itertools.count()
 
 
@@ -27,7 +28,7 @@ def wait_until(is_so: Callable[[], Any], *, what: str, timeout_s: float = 20) ->
     give_up = time.monotonic() + timeout_s
     while not (found := is_so()):
         assert time.monotonic() < give_up, f"waited {timeout_s} s for {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 
@@ -63,29 +64,36 @@ class JobsService:
             self._process.wait(10)
             self._process = None
 
-    @property
+    def close(self) -> None:
+        self.kill()
+        self.client.close()
+
+    @functools.cached_property
     def client(self) -> httpx.Client:
         key = (self.folder / "admin.key").read_text().strip()
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
     def trial(self, name: str) -> str:
         """Queue the trial job of that name; its id."""
-        return str(self.dataset(name)["import_job"])
+        blob = self.client.post("/v1/blobs", content=b"trial").raise_for_status().json()["digest"]
+        body = {"name": name, "blob": blob, "format": "safetensors"}
+        answer = self.client.post("/v1/models/import", json=body, headers={"Idempotency-Key": f"{name}-{next(_numbers)}"})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
 
     def dataset(self, name: str, **source: Any) -> dict[str, Any]:
         """Register a dataset, generated unless told otherwise."""
-        with self.client as client:
-            body = {"name": f"{name}.{next(_numbers)}", "source": {"kind": "generator", "images": 1} | source}
-            answer = client.post("/v1/datasets", json=body)
-            assert answer.status_code < 300, answer.text
-            return dict(answer.json())
+        rule = {"split_rule": source.pop("split_rule")} if "split_rule" in source else {}
+        body = {"name": f"{name}.{next(_numbers)}", "source": source or {"kind": "generator", "images": 1}, **rule}
+        answer = self.client.post("/v1/datasets", json=body)
+        assert answer.status_code < 300, answer.text
+        return dict(answer.json())
 
     def imported(self, supervisor: Supervisor, name: str = "shapes", **source: Any) -> dict[str, Any]:
         """Register a dataset and import it at once; what the service says of it then."""
         dataset = self.dataset(name, **source)
         supervisor.run_job(dataset["import_job"])
-        with self.client as client:
-            return dict(client.get(f"/v1/datasets/{dataset['id']}").raise_for_status().json())
+        return dict(self.client.get(f"/v1/datasets/{dataset['id']}").raise_for_status().json())
 
     def training(self, dataset: str, **changes: Any) -> str:
         """Queue a training that takes seconds; its id."""
@@ -96,22 +104,22 @@ class JobsService:
             "evaluation": {"interim_prompts": 8, "pictures": 4},
             "register_as": None,
         }
-        with self.client as client:
-            answer = client.post("/v1/jobs/training", json=body | changes)
-            assert answer.status_code < 300, answer.text
-            return str(answer.json()["id"])
+        answer = self.client.post("/v1/jobs/training", json=body | changes)
+        assert answer.status_code < 300, answer.text
+        return str(answer.json()["id"])
 
     def job(self, job_id: str) -> JobOut:
-        with self.client as client:
-            return JobOut.model_validate(client.get(f"/v1/jobs/{job_id}").raise_for_status().json())
+        return JobOut.model_validate(self.client.get(f"/v1/jobs/{job_id}").raise_for_status().json())
 
     def logs(self, job_id: str) -> str:
-        with self.client as client:
-            return client.get(f"/v1/jobs/{job_id}/logs", headers={"Accept": "text/plain"}).raise_for_status().text
+        return self.client.get(f"/v1/jobs/{job_id}/logs", headers={"Accept": "text/plain"}).raise_for_status().text
+
+    def events(self, job_id: str) -> str:
+        """All events of a job that has ended, as they are streamed."""
+        return self.client.get(f"/v1/jobs/{job_id}/events").raise_for_status().text
 
     def cancel(self, job_id: str) -> None:
-        with self.client as client:
-            client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+        self.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
 
     def _is_up(self) -> bool:
         assert self._process is not None
@@ -130,7 +138,7 @@ def jobs_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str) ->
     service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server)
     service.start()
     yield service
-    service.kill()
+    service.close()
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +149,7 @@ def tracking_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str
     service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server, MLFLOW_URL=mlflow_server)
     service.start()
     yield service
-    service.kill()
+    service.close()
 
 
 @pytest.fixture
@@ -153,7 +161,7 @@ def mortal_service(tmp_path: Path, redis_server: str) -> Iterator[JobsService]:
     service = JobsService(tmp_path / "service", free_port(), redis_server, LEASE_S="6", SWEEP_S="1")
     service.start()
     yield service
-    service.kill()
+    service.close()
 
 
 class Running:

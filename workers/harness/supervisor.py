@@ -61,8 +61,11 @@ class Supervisor:
             attempt.hand_back()
 
     def close(self) -> None:
-        """End the spare child and the connections."""
+        """Hand running jobs back and wait for them; end the spare child and the connections."""
         self.shut_down()
+        give_up = time.monotonic() + self._settings.shutdown_grace_s + 5
+        while self._attempts and time.monotonic() < give_up:
+            time.sleep(0.05)
         with self._lock:
             spare, self._spare = self._spare, None
         if spare is not None:

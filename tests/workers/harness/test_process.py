@@ -17,7 +17,7 @@ PARENT = """
 import sys, time
 from shared.contracts.jobs import JobKind
 from workers.harness.process import Child
-child = Child({JobKind.DATASET_IMPORT: sys.argv[1]})
+child = Child({JobKind.MODEL_IMPORT: sys.argv[1]})
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -38,7 +38,7 @@ def test_a_closed_child_leaves_neither_process_nor_socket():
 @pytest.mark.faults
 @pytest.mark.parametrize("moment_s", [0.0, 2.0])
 def test_a_child_vanishes_with_its_killed_supervisor(moment_s):
-    command = [sys.executable, "-c", PARENT, TRIALS[JobKind.DATASET_IMPORT]]
+    command = [sys.executable, "-c", PARENT, TRIALS[JobKind.MODEL_IMPORT]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
@@ -51,7 +51,7 @@ def test_a_child_vanishes_with_its_killed_supervisor(moment_s):
 @pytest.mark.faults
 def test_a_child_that_hangs_with_blocked_threads_vanishes_too():
     # Stopped, so that no thread of its own can notice anything: only the kernel can end it.
-    command = [sys.executable, "-c", PARENT, TRIALS[JobKind.DATASET_IMPORT]]
+    command = [sys.executable, "-c", PARENT, TRIALS[JobKind.MODEL_IMPORT]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))

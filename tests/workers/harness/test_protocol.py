@@ -72,7 +72,7 @@ def test_shards_that_nobody_made_are_none(client):
 
 def test_shards_are_found_again(client, tmp_path, jobs_service):
     (tmp_path / "meta.json").write_text("{}")
-    dataset_id = jobs_service.dataset("succeed")["id"]
+    dataset_id = jobs_service.dataset("shapes")["id"]
     digest = client.upload_blob(tmp_path / "meta.json").digest
     shards = ShardSet(key="ab" * 32, dataset_id=dataset_id, files={"meta.json": digest}, windows=1, size_bytes=2)
     client.put_shards(shards)

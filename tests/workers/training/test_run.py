@@ -3,10 +3,13 @@
 import httpx
 import pytest
 
+from shared.contracts.datasets import GeneratorSource
 from shared.contracts.jobs import JobState
+from shared.picosam.data.generator import generate
+from tests.workers.conftest import Running, wait_until
 from workers.harness.kinds import MODULES
 
-GENERATED = {"images": 24, "width": 160, "height": 128, "max_objects": 3}
+GENERATED = {"kind": "generator", "images": 24, "width": 160, "height": 128, "max_objects": 3}
 
 
 @pytest.fixture
@@ -30,3 +33,97 @@ def test_a_training_leaves_figures_pictures_and_a_model(tracking_service, worker
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
     assert {"loss", "learning_rate", "images_per_second", "miou_96", "export_pixel_agreement"} <= set(metrics)
+
+
+def final_weights(mlflow_server, job):
+    url = f"{mlflow_server}/get-artifact"
+    return httpx.get(url, params={"path": "model/model.safetensors", "run_uuid": job.mlflow_run_id}).raise_for_status().content
+
+
+def test_a_second_worker_takes_the_windows_from_the_first(tracking_service, worker, worker_for, mlflow_server, tmp_path):
+    dataset = tracking_service.imported(worker, **GENERATED)
+    first = tracking_service.training(dataset["name"])
+    worker.run_job(first)
+    other = worker_for(tracking_service, modules=MODULES, mlflow_url=mlflow_server, cache_dir=tmp_path / "elsewhere")
+    second = tracking_service.training(dataset["name"])
+    other.run_job(second)
+    phases = {phase for phase in ("prepare", "fetch") if f'"{phase}"' in tracking_service.events(second)}
+    assert phases == {"fetch"}
+    jobs = [tracking_service.job(each) for each in (first, second)]
+    assert jobs[0].result["miou_96"] == jobs[1].result["miou_96"]
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_and_ends_with_the_same_weights(
+    tracking_service, worker, worker_for, mlflow_server, tmp_path
+):
+    dataset = tracking_service.imported(worker, **GENERATED)
+    recipe = {"samples": 400, "evaluate_every": 30, "checkpoint_every": 5}
+    undisturbed = tracking_service.training(dataset["name"], recipe=recipe)
+    worker.run_job(undisturbed)
+    disturbed = tracking_service.training(dataset["name"], recipe=recipe)
+    for cache, steps in (("cache", 12), ("elsewhere", 30)):  # the second attempt runs elsewhere: it needs the upload
+        supervisor = worker_for(tracking_service, modules=MODULES, mlflow_url=mlflow_server, cache_dir=tmp_path / cache)
+        running = Running(supervisor, disturbed)
+        wait_until(lambda: done(tracking_service.job(disturbed)) >= steps, what=f"step {steps}", timeout_s=120)  # noqa: B023
+        supervisor._attempts[disturbed]._child._process.kill()
+        finish = running.wait()
+        assert finish is not None
+        assert finish.crashed
+    worker.run_job(disturbed)
+    logs = tracking_service.logs(disturbed)
+    assert logs.count("resumed at step") == 2, logs
+    one, other = (tracking_service.job(each) for each in (undisturbed, disturbed))
+    assert other.attempt == 3
+    assert one.result["miou_96"] == other.result["miou_96"]
+    assert final_weights(mlflow_server, one) == final_weights(mlflow_server, other)
+
+
+def done(job) -> int:
+    return job.progress.done if job.progress is not None and job.progress.phase == "train" else 0
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tracking_service, worker):
+    dataset = tracking_service.imported(worker, **GENERATED)
+    job_id = tracking_service.training(dataset["name"], compute={"processes": 2, "threads": 1})
+    worker.run_job(job_id)
+    job = tracking_service.job(job_id)
+    assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job_id))
+
+
+@pytest.mark.faults
+def test_a_dataset_whose_folder_is_gone_fails_with_advice(tracking_service, worker):
+    folder = tracking_service.folder / "data" / "shapes"
+    generate(GeneratorSource(images=12, width=160, height=128), folder)
+    splits = [{"split": "all", "images": "images", "annotations": "instances.json"}]
+    rule = {"from_split": "all", "fractions": {"train": 0.7, "val": 0.3}}
+    dataset = tracking_service.imported(worker, kind="folder", root=str(folder), splits=splits, split_rule=rule)
+    assert dataset["state"] == "ready", dataset
+    folder.rename(folder.with_name("moved"))
+    job_id = tracking_service.training(dataset["name"])
+    worker.run_job(job_id)
+    error = tracking_service.job(job_id).error
+    assert error is not None
+    assert error.type == "dataset_gone"
+    assert str(folder) in error.message
+    assert "back" in error.hint
+
+
+@pytest.mark.faults
+def test_a_diverging_training_fails_with_advice(tracking_service, worker):
+    dataset = tracking_service.imported(worker, **GENERATED)
+    recipe = {
+        "learning_rate": 1.0,
+        "warmup": 0,
+        "grad_clip_norm": 1000,
+        "bce_weight": 100,
+        "samples": 1600,
+        "evaluate_every": 1000,
+    }
+    job_id = tracking_service.training(dataset["name"], recipe=recipe, compute={"precision": "fp32"})
+    worker.run_job(job_id)
+    job = tracking_service.job(job_id)
+    assert job.error is not None, job.result
+    assert job.error.type == "diverged"
+    assert "learning_rate" in job.error.hint
