@@ -80,6 +80,7 @@ def test_dying_between_mlflows_answer_and_our_commit_makes_no_second_version(ser
     registration.tick(services)
     assert make.versions_in_mlflow() == [1]
     assert outputs(services, job_id)[0]["version"] == 1
+    assert make.version() == 2  # nor was a second one made and taken back
 
 
 def test_an_answer_that_never_came_makes_no_second_version(services, make, monkeypatch):
