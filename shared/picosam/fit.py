@@ -128,7 +128,7 @@ def _step(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -
     """One optimiser step; the loss, its two parts and the gradient's norm, as all processes together see them."""
     # So that whatever a network draws by itself (dropout) is the same after a resume, without keeping generators' states.
     torch.manual_seed((recipe.seed << 32) + state.step * parallel.world() + parallel.rank())
-    losses = _forward(state, recipe, network, batch)
+    losses = forward(state, recipe, network, batch)
     losses.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.grad_clip_norm)
     mine = torch.stack([losses.total, losses.bce, losses.dice, norm]).detach()
@@ -144,7 +144,8 @@ def _step(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -
     return measured
 
 
-def _forward(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -> Losses:
+def forward(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -> Losses:
+    """The losses of one process's share of a batch."""
     masks = batch.masks.to(state.placement.device, non_blocking=True)
     with state.placement.autocast():
         logits = network(state.placement.inputs(batch.images))  # [b, 1, 96, 96]
