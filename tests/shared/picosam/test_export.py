@@ -35,6 +35,8 @@ def test_it_is_one_valid_file_that_says_what_it_takes(exported):
     assert not any(tensor.external_data for tensor in network.graph.initializer)
     assert {prop.key: prop.value for prop in network.metadata_props}["input"] == "RGB, pixel/256"
     assert network.opset_import[0].version >= 17
+    shapes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in network.graph.input]
+    assert shapes == [["batch", 3, 96, 96]]
 
 
 def test_the_input_goes_first_into_one_batchnorm_so_pixel_256_is_what_gets_quantized(exported):

@@ -80,14 +80,15 @@ def test_our_loader_wants_a_configuration(trained_model, tmp_path, metadata, sai
         load_weights(tmp_path / "m")
 
 
-def test_a_failed_save_keeps_the_old_file(trained_model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["os.fsync", "Path.replace"])
+def test_a_save_that_fails_at_any_step_keeps_the_old_file(trained_model, tmp_path, monkeypatch, step):
     path = tmp_path / "m"
     path.write_bytes(b"old")
 
-    def no_space(_: int) -> None:
+    def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("shared.picosam.weights.os.fsync", no_space)
+    monkeypatch.setattr(f"shared.picosam.weights.{step}", no_space)
     with pytest.raises(OSError, match="No space left"):
         save_weights(trained_model, path, ModelConfig())
     assert path.read_bytes() == b"old"
