@@ -208,6 +208,8 @@ class PostgresCluster:
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
             "fsync": "off",
+            "full_page_writes": "off",
+            "autovacuum": "off",
             "max_connections": "200",
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -228,9 +230,19 @@ class PostgresCluster:
             connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         return self.url(database)
 
-    def drop(self, database: str) -> None:
-        with psycopg.connect(self._dsn, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+    def truncate(self, url: str) -> bool:
+        """Empty all tables but Alembic's; False if something still holds one."""
+        name = make_url(url).database
+        try:
+            with psycopg.connect(
+                f"host={self.folder} user=picofleet dbname={name} options='-c lock_timeout=500'"
+            ) as connection:
+                tables = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+                names = ", ".join(row[0] for row in connection.execute(f"{tables} AND tablename <> 'alembic_version'"))
+                connection.execute(f"TRUNCATE {names} CASCADE")
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
 
     def stop(self) -> None:
         if self._process is not None:
@@ -267,6 +279,7 @@ class Databases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made = 0
+        self._idle: dict[str, list[str]] = {}
         self.cluster: PostgresCluster | None = None
         if os.environ.get("PICOFLEET_TEST_DATABASE", "sqlite") == "postgres":
             self.cluster = PostgresCluster()
@@ -282,6 +295,16 @@ class Databases:
         if template is not None:
             shutil.copyfile(template.removeprefix("sqlite:///"), file)
         return f"sqlite:///{file}"
+
+    def lend(self, template: str) -> str:
+        """URL of a copy of the database `template` with empty tables, maybe used before."""
+        idle = self._idle.get(template)
+        return idle.pop() if idle else self.create(template=template)
+
+    def take_back(self, url: str, template: str) -> None:
+        """Empty the tables for the next test: 60 instead of 200 ms in Postgres. A SQLite file is copied in no time."""
+        if self.cluster is not None and self.cluster.truncate(url):
+            self._idle.setdefault(template, []).append(url)
 
     def close(self) -> None:
         if self.cluster is not None:

@@ -69,6 +69,6 @@ def _headers(etag: str, filename: str) -> dict[str, str]:
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
         # What others uploaded must never be run as a page of ours.
-        "Content-Disposition": f'attachment; filename="{filename}"',
+        "Content-Disposition": f'attachment; filename="{re.sub("[^A-Za-z0-9._-]", "_", filename)}"',
         "X-Content-Type-Options": "nosniff",
     }

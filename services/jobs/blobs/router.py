@@ -35,7 +35,8 @@ async def upload(
     return await service.receive(services.blobs, request.stream(), digest, services.settings.max_blob_bytes)
 
 
-@router.api_route("/{digest}", methods=["GET", "HEAD"], responses=problem_responses(BlobNotFound, RangeNotSatisfiable))
+@router.head("/{digest}", responses=problem_responses(BlobNotFound, RangeNotSatisfiable))
+@router.get("/{digest}", responses=problem_responses(BlobNotFound, RangeNotSatisfiable))
 def download(digest: Digest, request: Request, services: ServicesDep) -> Response:
     """The bytes, whole or a range of them; HEAD tells their number."""
     return serve_ranges(

@@ -99,11 +99,13 @@ def delete_version(name: ModelName, version: Version, services: ServicesDep) -> 
     service.delete_version(services, name, version)
 
 
-@router.api_route(
-    "/{name}/versions/{version}/artifacts/{path:path}",
-    methods=["GET", "HEAD"],
-    dependencies=[requires(Scope.VIEWER, Scope.WORKER)],
-    responses=problem_responses(VersionNotFound, ArtifactNotFound, RangeNotSatisfiable),
+_ARTIFACT = "/{name}/versions/{version}/artifacts/{path:path}"
+_READER = [requires(Scope.VIEWER, Scope.WORKER)]
+
+
+@router.head(_ARTIFACT, dependencies=_READER, responses=problem_responses(VersionNotFound, ArtifactNotFound))
+@router.get(
+    _ARTIFACT, dependencies=_READER, responses=problem_responses(VersionNotFound, ArtifactNotFound, RangeNotSatisfiable)
 )
 def download(name: ModelName, version: Version, path: str, request: Request, services: ServicesDep) -> Response:
     """A file of the version, whole or a range of it."""

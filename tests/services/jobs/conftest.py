@@ -36,10 +36,11 @@ def migrated_database(databases: Any) -> str:
 
 
 @pytest.fixture
-def database_url(databases: Any, migrated_database: str) -> str:
+def database_url(databases: Any, migrated_database: str) -> Iterator[str]:
     """URL of a database of the test's own with all tables."""
-    url: str = databases.create(template=migrated_database)
-    return url
+    url: str = databases.lend(migrated_database)
+    yield url
+    databases.take_back(url, migrated_database)
 
 
 @pytest.fixture

@@ -69,6 +69,13 @@ def test_the_whole(client):
     assert answer.headers["content-disposition"] == 'attachment; filename="f.bin"'
 
 
+def test_an_odd_name_cannot_leave_its_header():
+    request = Request({"type": "http", "method": "HEAD", "headers": []})
+    odd = 'ä"\r\nSet-Cookie: a=b'
+    answer = serve_ranges(request, etag="v1", size_bytes=1, read=lambda *_: iter([]), filename=odd)
+    assert answer.headers["content-disposition"] == 'attachment; filename="____Set-Cookie__a_b"'
+
+
 def test_a_part(client):
     answer = client.get("/file", headers={"Range": "bytes=10-19"})
     assert (answer.status_code, answer.content) == (206, CONTENT[10:20])
