@@ -90,6 +90,7 @@ def test_the_file_has_the_same_bytes_each_time(tmp_path):
         write(tmp_path / name, [a_row()])
     first, second = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("first", "second"))
     assert first == second
+    assert (tmp_path / "first").read_bytes()[4:8] == bytes(4)  # where gzip would put the time
 
 
 @pytest.mark.parametrize("kept", [0, 5, 30, -20, -5])
