@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11## Python 3.11 that makes the virtual environment
 TORCH_INDEX ?=## further package index, as https://download.pytorch.org/whl/cpu for the small CPU build of torch
 PYTEST_ARGS ?=## further arguments of pytest
+BENCH_ARGS ?=## which benchmarks, as prepare; all by default
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
 NAME ?=## what a new migration changes
@@ -75,7 +76,7 @@ format: $(STAMP) ## let ruff put the code in order
 
 .PHONY: bench
 bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
-	@$(BIN)/python -m pytest tests/bench --capture=no --quiet --timeout 1800 $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 .PHONY: migration constraints
 migration: $(STAMP) ## a new database revision (NAME="what changes")
