@@ -51,8 +51,10 @@ class _UnixTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: Any) -> _UnixConnection:  # noqa: ARG002 - the signature of the base class
-        return _UnixConnection(self._path)
+    def make_connection(self, host: Any) -> _UnixConnection:
+        connection = _UnixConnection(self._path)
+        self._connection = host, connection  # what the base class's close() closes
+        return connection
 
 
 class Supervisor:

@@ -45,6 +45,13 @@ def _belongs(process: psutil.Process, home: Home) -> bool:
     try:
         if process.uids().real != os.getuid():
             return False
-        return process.environ().get(MARKER) == str(home.path) and is_alive(process)
+        return _is_marked(process, home) and is_alive(process)
     except (psutil.Error, OSError):
         return False  # gone meanwhile, or not ours to look at
+
+
+def _is_marked(process: psutil.Process, home: Home) -> bool:
+    if process.environ().get(MARKER) == str(home.path):
+        return True
+    # Redis writes its title over its environment; it works in a folder where nobody else has any business.
+    return process.name().startswith("redis") and process.cwd() == str(home.run)

@@ -164,7 +164,7 @@ def _wait_until_well(setup: Setup, supervisor: Supervisor, on_state: Watcher | N
             return
         for row in rows:
             pids[row.name] |= {row.pid} - {0}
-            if row.state == "fatal" or len(pids[row.name]) > STARTS_UNTIL_GIVEN_UP:
+            if row.state == "fatal" or len(pids[row.name]) >= STARTS_UNTIL_GIVEN_UP:
                 raise _failed(setup.home, row, "ends again and again")
         if time.monotonic() > deadline:
             missing = next(row for row in rows if row.trouble is not None)
