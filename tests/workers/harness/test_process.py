@@ -1,5 +1,6 @@
 """Children without a job: how they start, and that they never outlive whoever started them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import sys, time
 from shared.contracts.jobs import JobKind
 from workers.harness.process import Child
 child = Child({JobKind.MODEL_IMPORT: sys.argv[1]})
+while not child._links:
+    time.sleep(0.01)
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -55,7 +58,10 @@ def test_a_child_that_hangs_with_blocked_threads_vanishes_too():
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        time.sleep(1)
         child.suspend()
         parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: is_gone(child), what="the child's end", timeout_s=2)
+    try:
+        wait_until(lambda: is_gone(child), what="the child's end", timeout_s=2)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -1,5 +1,9 @@
 """Whole trainings: real jobs service, real MLflow, real children."""
 
+import os
+import subprocess
+import sys
+
 import httpx
 import pytest
 
@@ -110,20 +114,35 @@ def test_a_dataset_whose_folder_is_gone_fails_with_advice(tracking_service, work
     assert "back" in error.hint
 
 
+WORKER = """
+import sys
+from workers.harness.settings import WorkerSettings
+from workers.harness.supervisor import Supervisor
+supervisor = Supervisor(WorkerSettings(spare_child=False))
+supervisor.run_job(sys.argv[1])
+supervisor.close()
+"""
+
+
 @pytest.mark.faults
-def test_a_diverging_training_fails_with_advice(tracking_service, worker):
+def test_a_full_disk_fails_the_job_with_advice(tracking_service, worker, mlflow_server, tmp_path):
     dataset = tracking_service.imported(worker, **GENERATED)
-    recipe = {
-        "learning_rate": 1.0,
-        "warmup": 0,
-        "grad_clip_norm": 1000,
-        "bce_weight": 100,
-        "samples": 1600,
-        "evaluate_every": 1000,
+    job_id = tracking_service.training(dataset["name"])
+    (tmp_path / "small").mkdir()
+    # A mount of the worker's own: room for the windows, not for a checkpoint of 20 MB.
+    script = f'mount -t tmpfs -o size=16m tmpfs {tmp_path}/small && exec "$0" -c "$1" "$2"'
+    values = {
+        "JOBS_URL": tracking_service.url,
+        "API_KEY_FILE": str(tracking_service.folder / "worker.key"),
+        "MLFLOW_URL": mlflow_server,
+        "CACHE_DIR": f"{tmp_path}/small",
     }
-    job_id = tracking_service.training(dataset["name"], recipe=recipe, compute={"precision": "fp32"})
-    worker.run_job(job_id)
+    environment = os.environ | {f"PICOFLEET_WORKER_{name}": value for name, value in values.items()}
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, WORKER, job_id]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    if "Operation not permitted" in ran.stderr:
+        pytest.skip("this machine allows no mounts in a namespace of one's own")
     job = tracking_service.job(job_id)
-    assert job.error is not None, job.result
-    assert job.error.type == "diverged"
-    assert "learning_rate" in job.error.hint
+    assert job.error is not None, ran.stdout + ran.stderr
+    assert job.error.type == "disk_full"
+    assert "Free space" in job.error.hint
