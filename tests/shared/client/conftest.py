@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from services.jobs.app import create_app
 from services.jobs.migrate import upgrade
@@ -98,7 +99,15 @@ def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
 
 
 @pytest.fixture
-def service(tmp_path: Path, databases: Any, redis_url: str, serve: Callable[..., Any]) -> Any:
+def quiet_service() -> Iterator[None]:
+    """The service runs in this process: its log lines must not get between those of the command line."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def service(quiet_service: None, tmp_path: Path, databases: Any, redis_url: str, serve: Callable[..., Any]) -> Any:
     """The real jobs service without workers; has ``url``, ``app`` and, in ``key``, an admin's key."""
     url = databases.create()
     upgrade(url)

@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.client.config import connection, platform_of
+from shared.client.errors import ClientError, NotReachable
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "admin.key").write_text("pf_secret\n")
+    platform = {"jobs_url": "http://127.0.0.1:8001", "mlflow_url": "http://m", "admin_key_file": str(tmp_path / "admin.key")}
+    (tmp_path / "platform.json").write_text(json.dumps(platform))
+    return tmp_path
+
+
+def test_the_platform_of_the_home_is_found_with_its_key(home: Path) -> None:
+    found = connection(home, None, None)
+    assert (found.url, found.api_key, found.mlflow_url) == ("http://127.0.0.1:8001", "pf_secret", "http://m")
+
+
+def test_its_admin_key_is_never_sent_to_another_service(home: Path) -> None:
+    found = connection(home, "http://elsewhere:8001", None)
+    assert (found.api_key, found.mlflow_url) == (None, None)
+
+
+def test_the_platforms_own_url_may_be_written_out(home: Path) -> None:
+    assert connection(home, "http://127.0.0.1:8001/", None).api_key == "pf_secret"
+
+
+def test_a_given_key_goes_before_the_file(home: Path) -> None:
+    assert connection(home, None, "pf_other").api_key == "pf_other"
+
+
+def test_without_url_and_platform_nobody_is_reachable(tmp_path: Path) -> None:
+    with pytest.raises(NotReachable, match="No platform is up") as caught:
+        connection(tmp_path, None, None)
+    assert "picofleet up" in caught.value.hint
+
+
+def test_an_unreadable_key_is_named(home: Path) -> None:
+    (home / "admin.key").unlink()
+    with pytest.raises(ClientError, match=r"admin\.key cannot be read"):
+        connection(home, None, None)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_a_damaged_description_is_as_good_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "platform.json").write_text(content)
+    assert platform_of(tmp_path) == {}
