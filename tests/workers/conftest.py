@@ -1,9 +1,11 @@
 """The real jobs service in a process of its own, and supervisors with real children."""
 
+import contextlib
 import functools
 import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -117,6 +119,12 @@ class JobsService:
     def events(self, job_id: str) -> str:
         """All events of a job that has ended, as they are streamed."""
         return self.client.get(f"/v1/jobs/{job_id}/events").raise_for_status().text
+
+    def has_checkpoint(self, job_id: str) -> bool:
+        """True once a checkpoint was uploaded; no route tells, since only a claim needs it."""
+        with contextlib.closing(sqlite3.connect(self.folder / "jobs.db")) as connection:
+            (checkpoint,) = connection.execute("SELECT checkpoint FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return checkpoint not in (None, "null")
 
     def cancel(self, job_id: str) -> None:
         self.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()

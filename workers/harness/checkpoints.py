@@ -67,6 +67,8 @@ class Checkpoints:
                 yield from self._fetched(remote)
                 remote = None
             if _is_whole(path):
+                if remote is not None and _step(path) == remote.step:
+                    remote = None  # the same one
                 yield path
             else:
                 self._ctx.log(f"checkpoint {path.name} on the worker's disk is damaged and skipped", level="warning")
