@@ -42,7 +42,7 @@ def evaluate(
     placement: Placement,
     *,
     limit: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 16,
     sink: BatchSink | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> EvaluationResult:
@@ -50,6 +50,8 @@ def evaluate(
 
     Float32 even where training runs in bfloat16: these figures are compared with those of the exported network. The model is
     evaluated in evaluation mode and left in the mode it was in. Raises Stopped when asked to stop between two batches.
+    Sixteen windows at a time fit into the memory that a training step has freed, and larger batches are no faster on a CPU:
+    with 64 a training process of batch 32 grew from 1.2 to 2.3 GB.
     """
     if data.canvas != INPUT_SIZE:
         raise ValueError(f"evaluation needs windows of {INPUT_SIZE} pixels without margin, these have {data.canvas}")

@@ -162,6 +162,20 @@ def test_many_parts_read_like_one(dataset, monkeypatch):
         assert np.array_equal(one, other[order])
 
 
+def resident_kb(file: Path) -> list[int]:
+    """Of each mapping of ``file`` into this process."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [number for number, line in enumerate(lines) if line.endswith(str(file))]
+    return [int(next(line for line in lines[start:] if line.startswith("Rss:")).split()[1]) for start in starts]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says what a process holds in memory")
+def test_windows_that_were_read_do_not_count_as_the_process_s_memory(dataset):
+    reader = dataset.prepare(MARGIN)
+    reader.windows(range(len(reader)))
+    assert [resident_kb(path) for path in reader.files().values() if path.suffix == ".npy"] == [[0], [0]]
+
+
 def test_the_first_so_many_windows_are_the_first_ones_of_all(dataset):
     some = dataset.prepare(ShardPolicy(window=AUTHORS.window, max_windows=9), "some")
     assert len(some) == 9
