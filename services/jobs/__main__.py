@@ -4,12 +4,10 @@ Exit code 2: the settings are wrong.
 """
 
 import sys
-from types import FrameType
 from typing import Final
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
@@ -21,21 +19,6 @@ from shared.kit.logging import configure_logging
 log = structlog.get_logger(__name__)
 
 _GRACE_S: Final = 5
-
-
-class _Server(uvicorn.Server):
-    """Tells streams that the end has come: uvicorn would wait for them, and they for it."""
-
-    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._state = app.state
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On SIGTERM and SIGINT."""
-        services = getattr(self._state, "services", None)
-        if services is not None:
-            services.stopping.set()
-        super().handle_exit(sig, frame)
 
 
 def main(arguments: list[str]) -> int:
@@ -54,9 +37,8 @@ def main(arguments: list[str]) -> int:
 
 def serve(settings: JobsSettings) -> None:
     """Answer until SIGTERM or SIGINT."""
-    app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        create_app(settings),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -65,7 +47,7 @@ def serve(settings: JobsSettings) -> None:
         timeout_graceful_shutdown=_GRACE_S,
     )
     log.info("service.start", host=settings.host, port=settings.port)
-    _Server(app, config).run()
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

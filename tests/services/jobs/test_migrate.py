@@ -19,14 +19,24 @@ def engine(database_url):
     engine.dispose()
 
 
+def is_ours(name):
+    """The tests of the kit have tables of their own in the same metadata."""
+    return not (name or "").startswith("kit_test_")
+
+
+def include(item, name, kind, *_):
+    return kind != "table" or is_ours(name)
+
+
 def test_models_and_migrations_agree(engine):
+    options = {"compare_type": True, "compare_server_default": True, "include_object": include}
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, METADATA) == []
 
 
 def test_check_constraints_are_migrated_too(engine):
-    for table in METADATA.tables.values():
+    for table in filter(lambda table: is_ours(table.name), METADATA.tables.values()):
         wanted = {constraint.name for constraint in table.constraints if isinstance(constraint, CheckConstraint)}
         assert {check["name"] for check in inspect(engine).get_check_constraints(table.name)} == wanted, table.name
 

@@ -3,12 +3,25 @@
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, delete, event, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.kit.database import Base, Violation, begin_reading, db_now, make_engine, make_sessions, now_expression, violated
+from shared.kit.database import (
+    Base,
+    SessionDep,
+    Violation,
+    begin_reading,
+    db_now,
+    make_engine,
+    make_sessions,
+    now_expression,
+    violated,
+)
+from shared.kit.problems import install_problem_handlers
 
 
 class Camera(Base):
@@ -154,3 +167,22 @@ def test_counters_raised_by_many_threads_lose_nothing(sessions):
         thread.join()
     with sessions() as session:
         assert session.scalars(select(Camera.size)).one() == 81
+
+
+def test_nobody_is_told_of_a_success_before_the_commit(sessions, serve):
+    app = FastAPI()
+    install_problem_handlers(app)
+    app.state.sessions = sessions
+
+    @app.post("/cameras")
+    def make(session: SessionDep):
+        session.add(Camera(id=1, name="a"))
+        event.listen(session, "before_commit", refuse)
+
+    def refuse(session):
+        raise OSError("disk full")
+
+    with httpx.Client(base_url=serve(app).url) as client:
+        assert client.post("/cameras").status_code == 500
+    with sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Camera)) == 0
