@@ -110,6 +110,9 @@ class LiveView:
         """Say so above the bars, where it is not plain from them."""
         if state is not self._state and (detail or state in {JobState.QUEUED, JobState.LOST, JobState.CANCELLING}):
             self._bars.console.print(f"{state.value}{': ' + escaped(detail) if detail else ''}")
+        if state is JobState.SUCCEEDED:  # a phase's last report may have been left out; now all of them are over
+            for task in self._bars.tasks:
+                self._bars.update(task.id, completed=task.total or 1, total=task.total or 1)
         self._state = state
 
     def progress(self, progress: Progress) -> None:

@@ -78,6 +78,8 @@ def test_bars_are_drawn_one_per_phase() -> None:
         show(view, an_event(EventType.STATE, state="lost", attempt=1), logs=True)
         show(view, a_train_step(80), logs=True)
         assert [(task.description, task.completed) for task in bars.tasks] == [("train", 80), ("evaluate", 3)]
+        show(view, an_event(EventType.STATE, state="succeeded", attempt=2), logs=True)
+        assert [task.completed for task in bars.tasks] == [100, 100]
     assert "[red] is no colour here" in written.getvalue()
 
 
