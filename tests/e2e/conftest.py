@@ -46,17 +46,20 @@ class Platform:
 
     @contextlib.contextmanager
     def without(self, program: str) -> Iterator[None]:
-        """The program is killed at once and stays away for the length of the block."""
+        """The program is killed without a chance to say goodbye, and stays away for the length of the block."""
         supervisor = Supervisor(self.home)
-        psutil.Process(self.pid(program)).suspend()  # so that it cannot say goodbye to anyone
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for process in [*psutil.Process(self.pid(program)).children(recursive=True), psutil.Process(self.pid(program))]:
-                process.kill()
-        supervisor.stop_program(program)
+        first = psutil.Process(self.pid(program))
+        group = [first, *first.children(recursive=True)]
+        for process in group:
+            process.suspend()
+        supervisor._call("stopProcess", program, False)  # the supervisor knows that the end is wanted; nobody hears its SIGTERM
+        for process in group:
+            process.kill()
+        until(lambda: self.pid(program), lambda pid: pid == 0, what=f"the end of {program}", limit_s=30)
         try:
             yield
         finally:
-            supervisor.start_program(program)
+            supervisor._call("startProcess", program, False)
 
     def kill(self, program: str) -> None:
         """SIGKILL to the program itself, not to its children; the supervisor starts it again."""
@@ -64,19 +67,13 @@ class Platform:
 
     def kill_child_of(self, job: JobOut) -> None:
         """SIGKILL to the process that does the job's work: the one that has its folder open or in its environment."""
-        deadline = time.monotonic() + 30
-        while not (busy := [child for child in self.children() if works_on(child, job.id)]):
-            assert time.monotonic() < deadline, f"no child works on {job.id}"
-            time.sleep(0.05)
+        busy = until(lambda: [each for each in self.children() if works_on(each, job.id)], bool, what="a child", limit_s=30)
         for child in busy:
             child.kill()
 
     def until_well(self) -> None:
         """Wait until every program answers again."""
-        deadline = time.monotonic() + 120
-        while not status(self.home).is_up:
-            assert time.monotonic() < deadline, status(self.home)
-            time.sleep(0.3)
+        until(lambda: status(self.home), lambda now: now.is_up, what="the platform", limit_s=120)
 
     @property
     def redis_url(self) -> str:
@@ -103,15 +100,21 @@ class Platform:
         return self.client.jobs.submit_training(a_training(dataset, **changes))
 
     def until(self, job: JobOut, holds: Callable[[JobOut], bool], *, what: str, limit_s: float = 90) -> JobOut:
-        return until(
-            lambda: self.client.jobs.get(job.id), holds, what=what, limit_s=limit_s, show=self.client.jobs.logs, of=job.id
-        )
+        look, log = (lambda: self.client.jobs.get(job.id)), (lambda: self.client.jobs.logs(job.id))
+        found: JobOut = until(look, holds, what=what, limit_s=limit_s, log=log)
+        return found
 
     def until_training(self, job: JobOut, *, step: int = 1, limit_s: float = 90) -> JobOut:
         return self.until(job, lambda now: _step(now) >= step, what=f"training step {step}", limit_s=limit_s)
 
     def finished(self, job: JobOut, *, limit_s: float = 150) -> JobOut:
         return self.until(job, lambda now: now.state.is_final, what="the job's end", limit_s=limit_s)
+
+    def registered(self, job: JobOut) -> JobOut:
+        """The job at its end, with its model's version: the registry may answer a moment later."""
+        ended = self.finished(job)
+        assert ended.state is JobState.SUCCEEDED, ended.error
+        return self.until(ended, lambda now: all(output.version for output in now.outputs), what="the registry")
 
     def states(self, job: JobOut) -> list[str]:
         return [event.payload["state"] for event in self.events(job) if event.type is EventType.STATE]
@@ -134,12 +137,11 @@ def _step(job: JobOut) -> int:
 
 
 def until(
-    look: Callable[[], Any], holds: Callable[[Any], bool], *, what: str, limit_s: float, show: Callable[[str], str], of: str
+    look: Callable[[], Any], holds: Callable[[Any], bool], *, what: str, limit_s: float, log: Callable[[], str] = str
 ) -> Any:
     deadline = time.monotonic() + limit_s
     while not holds(found := look()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {limit_s} s for {what}; found {found}\n{show(of)[-3000:]}")
+        assert time.monotonic() < deadline, f"waited {limit_s} s for {what}; found {found}\n{log()[-3000:]}"
         time.sleep(0.1)
     return found
 
@@ -184,7 +186,6 @@ def dataset(platform: Platform) -> str:
         lambda now: now.state.value == "ready",
         what="the import",
         limit_s=90,
-        show=platform.client.jobs.logs,
-        of=str(made.import_job),
+        log=lambda: platform.client.jobs.logs(str(made.import_job)),
     )
     return made.name
