@@ -57,11 +57,11 @@ status: $(STAMP) ## show how it is doing
 
 .PHONY: test test-services
 test: $(STAMP) ## all tests that need neither root nor installed services
-	$(BIN)/python -m pytest -m 'not services' $(PYTEST_ARGS)
+	infra/ci/isolated $(BIN)/python -m pytest -m 'not services' $(PYTEST_ARGS)
 
 test-services: $(STAMP) ## the same tests on Postgres, and those that need further services; as root it installs what is missing
 	@infra/ci/install-services
-	PICOFLEET_TEST_DATABASE=postgres $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint format
 lint: $(STAMP) ## ruff, mypy --strict, import contracts
@@ -78,6 +78,10 @@ format: $(STAMP) ## let ruff put the code in order
 bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
+.PHONY: mutants
+mutants: $(STAMP) ## take the mechanisms against faults out one by one, and see the fault tests fail
+	@$(BIN)/python -m tests.mutants
+
 .PHONY: migration constraints
 migration: $(STAMP) ## a new database revision (NAME="what changes")
 	@test -n '$(NAME)' || { echo 'Say what changes: make migration NAME="jobs get a deadline"'; exit 1; }
@@ -85,9 +89,9 @@ migration: $(STAMP) ## a new database revision (NAME="what changes")
 	export PICOFLEET_JOBS_DATABASE_URL="sqlite:///$$folder/jobs.db" PICOFLEET_JOBS_BLOB_URL="$$folder"; \
 	$(BIN)/python -m services.jobs migrate && $(BIN)/python -m services.jobs.migrate '$(NAME)'
 
-constraints: $(STAMP) ## write the versions that are installed now into constraints.txt
-	@{ head -n 1 constraints.txt; $(PIP) freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/'; } > constraints.new
-	@mv constraints.new constraints.txt && touch $(STAMP)
+constraints: ## resolve pyproject.toml anew and write the exact versions into constraints.txt
+	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV)
+	@$(BIN)/python -m infra.constraints
 
 .PHONY: clean
 clean: ## stop the platform and remove .venv, .picofleet and caches

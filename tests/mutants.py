@@ -160,8 +160,7 @@ def _verdict(mutant: Mutant) -> tuple[str, str]:
 
 
 def _run(tests: str, tree: Path) -> int:
-    command = ["unshare", "-rpf", "--mount-proc", "--kill-child"] if shutil.which("unshare") else []
-    command += [sys.executable, "-m", "pytest", "-x", "-q", "-W", "default", tests]
+    command = [str(ROOT / "infra/ci/isolated"), sys.executable, "-m", "pytest", "-x", "-q", "-W", "default", tests]
     environment = os.environ | {"PYTHONPATH": str(tree)}
     return subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
 
