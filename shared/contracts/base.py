@@ -1,12 +1,13 @@
 """The two manners of reading a message, identifiers and digests."""
 
 import hashlib
+import math
 import re
 import uuid
 from typing import Annotated, Final
 
 import uuid_utils
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Strict(BaseModel):
@@ -42,6 +43,21 @@ Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)]
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name a person gives: lower case letters, digits, dot, underscore, hyphen; 1 to 63 characters."""
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\ufffd")
+
+
+Figures = Annotated[dict[str, float], AfterValidator(_finite)]
+"""Figures by name. One that is no number is left out: JSON has no NaN, and a message must not be refused for it."""
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""What a program printed. Postgres stores no NUL, and a message must not be refused for it."""
 
 TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 TagValue = Annotated[str, StringConstraints(max_length=256)]

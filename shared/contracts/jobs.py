@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.contracts.base import Digest, Lenient, Strict, Tags, Timestamp
+from shared.contracts.base import Digest, Figures, Lenient, Strict, Tags, Timestamp
 from shared.contracts.imports import DatasetImportSpec, ModelImportSpec
 from shared.contracts.training import TrainingSpec
 
@@ -72,7 +72,7 @@ class Progress(Lenient):
     unit: str = Field(default="step", description="step, window, image, byte")
     rate: float | None = Field(default=None, description="images per second in train, else units per second")
     eta_s: float | None = None
-    metrics: dict[str, float] = Field(default_factory=dict, description="newest values, as loss, miou_96")
+    metrics: Figures = Field(default_factory=dict, description="newest values, as loss, miou_96")
 
 
 class JobOutput(Lenient):

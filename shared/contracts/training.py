@@ -42,6 +42,13 @@ class WindowPolicy(Strict):
     )
     border: Border = Border.PAD
 
+    @property
+    def label(self) -> str:
+        """What the names of metrics under this policy carry: 96 for the published protocol's windows, else 128, share, box."""
+        if self.prompt == "box":
+            return "box"
+        return "share" if self.side is None else str(self.side)
+
 
 class Augmentation(Strict):
     """Applied on the fly to margin windows; every draw is a function of seed and sample number."""
@@ -74,7 +81,7 @@ class Recipe(Strict):
     evaluate_every: int = Field(default=250, ge=1, description="steps between evaluations")
     checkpoint_every: int = Field(default=100, ge=1, description="steps between checkpoints")
     early_stop_patience: int | None = Field(
-        default=None, ge=1, le=1000, description="evaluations without a better miou_96_pad; null: never"
+        default=None, ge=1, le=1000, description="evaluations without a better mIoU under the rule pad; null: never"
     )
 
     @property

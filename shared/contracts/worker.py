@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.contracts.base import Digest, Lenient, Name, Timestamp
+from shared.contracts.base import Digest, Figures, Lenient, Name, Text, Timestamp
 from shared.contracts.jobs import JobError, JobKind, JobOutput, JobSpec, Progress
 
 
@@ -16,7 +16,7 @@ class WorkerHello(Lenient):
     """`POST /v1/worker/hello`: who is there; sent at start and every 10 s. Answer: 204."""
 
     worker: str = Field(min_length=1, max_length=128, description="stable over restarts, as host:name")
-    queues: list[JobKind]
+    queues: list[str] = Field(description="kinds of jobs; a newer worker may name some that are unknown here")
     slots: int = Field(default=1, ge=1, description="jobs at a time")
     busy: int = Field(default=0, ge=0)
     host: str = ""
@@ -106,7 +106,7 @@ class LogLine(Lenient):
     """One line for the user."""
 
     level: str = "info"
-    message: str = Field(max_length=8192)
+    message: Text = Field(max_length=8192)
 
 
 class ReportIn(Lenient):
@@ -131,11 +131,14 @@ class RegisterModel(Lenient):
     artifact_path: str = Field(default="model", min_length=1, max_length=255)
     description: str = Field(default="", max_length=2000)
     tags: dict[str, str] = Field(default_factory=dict, description="lineage: dataset digest, parent version, git commit, ...")
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: Figures = Field(default_factory=dict)
 
 
 class FinishIn(Lenient):
     """`POST /v1/worker/jobs/{id}/finish`. Exactly one of: succeeded (no error), failed (error), cancelled.
+
+    ``cancelled`` without a stop that was asked for hands the job back, as a worker does that is shut down: it is queued
+    again, and the attempt does not count as lost.
 
     ``crashed`` says that the child process died without a word of its own (signal, out of memory): the attempt counts as
     lost, the job is queued again, and after five lost attempts it fails with ``error``.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shared.contracts.training import Border
+from shared.contracts.training import Border, WindowPolicy
 
 Values: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -89,21 +89,33 @@ def iou_by_area(ious: Values, areas: Values) -> dict[str, BandIou]:
     return bands
 
 
-def metric_name(name: str, border: Border) -> str:
-    """``name`` itself under the published rule, else with the rule's name: miou_96, miou_96_pad."""
-    return name if border is Border.AUTHORS else f"{name}_{border.value}"
+PUBLISHED: Final = WindowPolicy(border=Border.AUTHORS).label
+"""The label of the published protocol's windows: 96 pixels round a point."""
 
 
-def scores(ious: Values, *, border: Border, clipped: Flags, has_object: Flags | None = None) -> dict[str, float]:
-    """All figures of one evaluation with windows under ``border``, by the names that every job kind uses.
+def metric_name(name: str, border: Border, label: str = PUBLISHED) -> str:
+    """``name`` itself for the published windows and rule, else with what differs: mask_ap, mask_ap_pad, mask_ap_box_pad."""
+    parts = [name, *([label] if label != PUBLISHED else []), *([border.value] if border is not Border.AUTHORS else [])]
+    return "_".join(parts)
+
+
+def miou_name(border: Border | None, label: str = PUBLISHED) -> str:
+    """miou_96, miou_96_pad, miou_box_pad; without a rule miou_96_unclipped, over windows that are the same under every rule."""
+    name = f"miou_{label}"
+    return f"{name}_unclipped" if border is None else metric_name(name, border)
+
+
+def scores(
+    ious: Values, *, border: Border, clipped: Flags, has_object: Flags | None = None, label: str = PUBLISHED
+) -> dict[str, float]:
+    """All figures of one evaluation with windows of ``label`` under ``border``, by the names that every job kind uses.
 
     ious: [N]; clipped: the windows' ``clipped``, [N]; has_object: False where the truth is empty, [N]. Figures without a
     sample are left out: a NaN in a chart says nothing.
     """
     found = {
-        metric_name("miou_96", border): miou(ious),
-        metric_name("hit_rate_50_95", border): hit_rate_50_95(ious, has_object),
-        # Windows that touch no border are the same under every rule.
-        "miou_96_unclipped": miou(ious[~clipped]),
+        miou_name(border, label): miou(ious),
+        metric_name("hit_rate_50_95", border, label): hit_rate_50_95(ious, has_object),
+        miou_name(None, label): miou(ious[~clipped]),
     }
     return {name: value for name, value in found.items() if not np.isnan(value)}

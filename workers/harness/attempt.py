@@ -182,10 +182,9 @@ class Attempt:
         token = self._claim.token
         if self._stop_requested.is_set():
             return FinishIn(token=token, cancelled=True)
-        if self._hand_back.is_set():
-            return FinishIn(token=token, crashed=True, error=errors.worker_stopped())
-        if error is None:  # the child says that it was cancelled, and nobody asked for it
-            error, crashed = errors.worker_stopped(), True
+        if self._hand_back.is_set() or error is None:
+            # Nobody asked for a cancel: the service queues the job again and does not count the attempt as lost.
+            return FinishIn(token=token, cancelled=True, error=errors.worker_stopped())
         return FinishIn(token=token, crashed=crashed, error=error)
 
     def _deliver(self, finish: FinishIn) -> FinishIn | None:

@@ -143,7 +143,7 @@ class Supervisor:
     def _hello(self) -> WorkerHello:
         return WorkerHello(
             worker=self._settings.name,
-            queues=self._settings.queues,
+            queues=[kind.value for kind in self._settings.queues],
             slots=self._settings.slots,
             busy=len(self._attempts),
             host=self._environment["host"],

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from shared.contracts.jobs import Progress
-from shared.contracts.training import TrainingSpec
+from shared.contracts.training import Border, TrainingSpec
 from shared.kit.tracking import RunSink
-from shared.picosam import checkpoint, pictures
+from shared.picosam import checkpoint, metrics, pictures
 from shared.picosam.fit import StepReport
 from shared.picosam.state import TrainState
 from workers.harness.checkpoints import Checkpoints
@@ -19,8 +19,6 @@ _POINTS: Final = 2000
 """Points per curve at most: MLflow's charts thin out further, its database would not."""
 
 _SMOOTHING: Final = 0.9
-SELECTED: Final = "miou_96_pad"
-"""The figure that early stopping looks at."""
 
 
 @dataclass(slots=True)
@@ -81,9 +79,9 @@ class TrainingHooks:
         rate, steps = report.images / self._seconds, self.spec.recipe.steps
         self.figures["loss"] = report.loss
         eta_s = (steps - report.step) * self._seconds
-        metrics = dict(self.figures)
+        newest = dict(self.figures)
         self.ctx.report(
-            Progress(phase="train", done=report.step, total=steps, unit="step", rate=rate, eta_s=eta_s, metrics=metrics)
+            Progress(phase="train", done=report.step, total=steps, unit="step", rate=rate, eta_s=eta_s, metrics=newest)
         )
         self._losses.append(report.loss)
         if report.step % max(1, steps // _POINTS) == 0:
@@ -98,9 +96,10 @@ class TrainingHooks:
             among = settings.interim_prompts or len(self.scorer.windows)
             samples = self.scorer.samples(state.ema.model, among=among, count=settings.pictures)
             self.sink.artifact(draw_samples(samples, self.ctx.folder), f"evaluations/step_{state.step:06d}/samples.png")
-        shown = ", ".join(f"{name} {scores.figures[name]:.4f}" for name in ("miou_96", SELECTED) if name in scores.figures)
+        names = [metrics.miou_name(border, self.scorer.label) for border in (Border.AUTHORS, Border.PAD)]
+        shown = ", ".join(f"{name} {scores.figures[name]:.4f}" for name in names if name in scores.figures)
         self.ctx.log(f"step {state.step}: loss {self.figures['loss']:.4f}, {shown}")
-        return scores.figures.get(SELECTED)
+        return scores.figures.get(names[-1])
 
     def on_checkpoint(self, state: TrainState) -> None:
         """Write the state down and let it be uploaded."""

@@ -48,7 +48,7 @@ def _follow(ctx: JobContext, spec: TrainingSpec, windows: Windows) -> Finished:
 
 
 def _lead(ctx: JobContext, spec: TrainingSpec, windows: Windows, sink: RunSink) -> Finished:
-    scorer = Scorer(ctx, windows.validation, place(spec.compute))
+    scorer = Scorer(ctx, windows.validation, place(spec.compute), spec.recipe.window.label)
     history = History(ctx.folder / "history.json")
     with Checkpoints(ctx) as checkpoints:
         state = _state(ctx, spec, checkpoints)

@@ -34,6 +34,8 @@ class Scorer:
     ctx: JobContext
     windows: dict[Border, ShardReader]
     placement: Placement
+    label: str
+    """Of the window policy: metrics of other windows than the published ones have names of their own."""
 
     def score(self, model: nn.Module, *, limit: int | None, mask_ap: bool) -> Scores:
         """Under every border rule, the first ``limit`` prompts. Raises Stopped between two batches."""
@@ -46,9 +48,12 @@ class Scorer:
             result = evaluate(model, windows, self.placement, limit=limit, sink=sink, stop_requested=self.ctx.stop_requested)
             by_border[border] = result
             clipped = windows.clipped[:count]
-            figures |= metrics.scores(result.iou, border=border, clipped=clipped, has_object=result.has_object)
+            figures |= metrics.scores(
+                result.iou, border=border, clipped=clipped, has_object=result.has_object, label=self.label
+            )
             if mask_ap:
-                figures |= _mask_ap(windows, border, pasted, result)
+                found = _mask_ap(windows, pasted, result)
+                figures |= {metrics.metric_name(name, border, self.label): value for name, value in found.items()}
         return Scores(figures=figures, by_border=by_border)
 
     def samples(self, model: nn.Module, *, among: int, count: int, border: Border = Border.PAD) -> list[pictures.Sample]:
@@ -101,7 +106,7 @@ def _whole(windows: ShardReader, border: Border, row: int, mask: NDArray[np.bool
     return encode(paste(mask, _window(windows, row, border), (height, width)))
 
 
-def _mask_ap(windows: ShardReader, border: Border, pasted: Sequence[_Pasted], result: EvaluationResult) -> dict[str, float]:
+def _mask_ap(windows: ShardReader, pasted: Sequence[_Pasted], result: EvaluationResult) -> dict[str, float]:
     from shared.picosam.mask_ap import PromptedMask, mask_ap
 
     masks = [
@@ -115,7 +120,7 @@ def _mask_ap(windows: ShardReader, border: Border, pasted: Sequence[_Pasted], re
         )
         for each in pasted
     ]
-    return {metrics.metric_name(name, border): value for name, value in mask_ap(masks).items()}
+    return mask_ap(masks)
 
 
 def _rle(windows: ShardReader, row: int) -> dict[str, object]:

@@ -17,7 +17,7 @@ def workers(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
     def row(worker: WorkerOut) -> list[str]:
         state = "[green]alive[/green]" if worker.alive else "[red]silent[/red]"
-        queues = ", ".join(queue.value for queue in worker.queues)
+        queues = ", ".join(worker.queues)
         return [escaped(worker.worker), state, f"{worker.busy}/{worker.slots}", worker.device, queues, age(worker.last_seen_at)]
 
     show_list(

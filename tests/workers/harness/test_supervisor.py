@@ -161,3 +161,4 @@ def test_a_stopped_worker_hands_its_job_back(jobs_service, worker_for):
     finish = running.wait(10)
     assert finish is not None
     assert jobs_service.job(job_id).state is JobState.QUEUED
+    assert not finish.crashed, "a clean shutdown must not count towards the five lost attempts"
