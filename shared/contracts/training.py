@@ -66,7 +66,7 @@ class Recipe(Strict):
 
     architecture: Literal["picosam2"] = "picosam2"
     seed: int = Field(default=0, ge=0, lt=2**32)
-    samples: int = Field(default=17_700, ge=1, le=1_000_000_000, description="drawn in all, each augmented anew")
+    samples: int = Field(default=24_000, ge=1, le=1_000_000_000, description="drawn in all, each augmented anew")
     batch_size: int = Field(default=16, ge=1, le=4096, description="over all processes together")
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="AdamW, at the peak")
     final_learning_rate: float = Field(default=0.01, ge=0, le=1, description="share of the peak at the end of the cosine")

@@ -3,55 +3,77 @@
 The plain way: float32, contiguous tensors, and in the loop, per sample: decode the JPEG and the mask, cut the window.
 Ours: `fit` as a job runs it, from prepared shards, augmentation, average and gradient clipping included.
 Goals: 2.5 times the plain way at batch 8; data loading at most 10 % of the step; below 1.5 GB at batch 32.
+
+The processes take turns of a few steps: what slows the machine for a while slows all of them, and only one runs at a time.
 """
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from tests.bench.images import bench_images
-from tests.bench.table import Measured, print_goal, print_table
+from shared.contracts.training import Compute, Recipe, WindowPolicy
+from tests.bench.images import BenchImages, bench_images
+from tests.bench.table import Measured, print_goal, print_table, ratio
 
-ROUNDS = 3
-STEPS = 24
-WARM_UP = 4
-"""Steps whose time is left out: the allocator and the convolutions' kernels find their place."""
+ROUNDS = 5
+TURN = 12
+"""Steps per turn."""
+
+UNTIMED = 4
+"""The first steps of a turn: their batches were made while others had their turn."""
 
 WAYS = [("plain", 8), ("ours", 8), ("ours", 16), ("ours", 32)]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images = bench_images(folder)
-        _prepare(folder, images)
-        # One round of each in turn, so that a slow minute of the machine falls on all.
-        rounds = [{way: _measure(way, folder, images.root, images.manifest) for way in WAYS} for _ in range(ROUNDS)]
+        images = bench_images(Path(name))
+        _prepare(Path(name), images)
+        rounds = _take_turns(Path(name), images)
     rows = [_row(way, [taken[way] for taken in rounds]) for way in WAYS]
     print_table(f"Training PicoSAM2 on {images.what}", "images/s", rows)
     _print_goals(rounds, rows)
 
 
-def _prepare(folder: Path, images: Any) -> None:
-    from shared.contracts.training import WindowPolicy
+def _prepare(folder: Path, images: BenchImages) -> None:
     from shared.picosam.data.shards import ShardPolicy, prepare
 
-    policy = ShardPolicy(window=WindowPolicy(), canvas=168)
-    prepare(images.manifest, images.root, "train", policy, folder / "shards", digest=images.digest)
+    for name, policy in (
+        ("train", ShardPolicy(window=WindowPolicy(), canvas=168)),
+        ("evaluation", ShardPolicy(window=WindowPolicy(), canvas=96, max_windows=200)),
+    ):
+        prepare(images.manifest, images.root, "train", policy, folder / "shards" / name, digest=images.digest)
 
 
-def _measure(way: tuple[str, int], folder: Path, root: Path, manifest: Path) -> dict[str, float]:
-    kind, batch_size = way
-    arguments = [kind, str(batch_size), str(folder / "shards"), str(root), str(manifest)]
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.bench.bench_training", *arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return dict(json.loads(ran.stdout.splitlines()[-1]))
+def _take_turns(folder: Path, images: BenchImages) -> list[dict[tuple[str, int], dict[str, float]]]:
+    children = {way: _start(way, folder, images) for way in WAYS}
+    try:
+        taken = [{way: _turn(child) for way, child in children.items()} for _ in range(ROUNDS + 1)]
+    finally:
+        for child in children.values():
+            child.communicate()  # closes its input, upon which it ends
+    return taken[1:]  # in the first the allocator and the convolutions' kernels find their place
+
+
+def _start(way: tuple[str, int], folder: Path, images: BenchImages) -> subprocess.Popen[str]:
+    arguments = [way[0], str(way[1]), str(folder / "shards"), str(images.root), str(images.manifest)]
+    command = [sys.executable, "-m", "tests.bench.bench_training", *arguments]
+    # The plain way waits as OpenMP does by default; `shared.picosam` changes that.
+    environment = os.environ | ({"GOMP_SPINCOUNT": "300000"} if way[0] == "plain" else {})
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _turn(child: subprocess.Popen[str]) -> dict[str, float]:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    return dict(json.loads(child.stdout.readline()))
 
 
 def _row(way: tuple[str, int], taken: list[dict[str, float]]) -> Measured:
@@ -63,8 +85,6 @@ def _row(way: tuple[str, int], taken: list[dict[str, float]]) -> Measured:
 
 
 def _print_goals(rounds: list[dict[tuple[str, int], dict[str, float]]], rows: list[Measured]) -> None:
-    from tests.bench.table import ratio
-
     reached = ratio(rows[1], rows[0])
     waited = max(taken[way]["waited_share"] for taken in rounds for way in WAYS[1:])
     peak = max(taken["ours", 32]["peak_mb"] for taken in rounds)
@@ -73,35 +93,59 @@ def _print_goals(rounds: list[dict[tuple[str, int], dict[str, float]]], rows: li
     print_goal("memory below 1500 MB at batch 32", f"{peak:.0f} MB", peak < 1500)
 
 
-def _ours(batch_size: int, shards: Path) -> list[tuple[float, float]]:
-    """(seconds, of these waiting for data) of each step."""
-    from shared.contracts.training import Compute, Recipe
+class Turns:
+    """In the child: waits for its turns, and prints one line of JSON after each."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._taken: list[tuple[float, float]] = []
+
+    def add(self, seconds: float, waited_s: float) -> None:
+        """One step's time, and how much of it went into data."""
+        self._taken.append((seconds, waited_s))
+
+    def is_over(self) -> bool:
+        """Asked before each step; True once the parent has closed the pipe."""
+        if len(self._taken) % TURN:
+            return False
+        if self._taken:
+            self._print()
+        return not sys.stdin.readline()
+
+    def _print(self) -> None:
+        steps, waits = zip(*self._taken[-TURN + UNTIMED :], strict=True)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+        rate = self._batch_size * len(steps) / sum(steps)
+        print(json.dumps({"images_per_s": rate, "waited_share": sum(waits) / sum(steps), "peak_mb": peak}), flush=True)
+
+
+def _ours(batch_size: int, shards: Path) -> None:
+    """As a job trains. Evaluates in between, whose time is no step's, but whose memory counts."""
     from shared.picosam.data.shards import ShardReader
+    from shared.picosam.evaluate import evaluate
     from shared.picosam.fit import StepReport, fit
     from shared.picosam.state import TrainState, new_state
 
-    taken: list[tuple[float, float]] = []
+    turns = Turns(batch_size)
 
-    class Stopwatch:
+    class Hooks:
         def stop_requested(self) -> bool:
-            return False
+            return turns.is_over()
 
         def on_step(self, report: StepReport) -> None:
-            taken.append((report.seconds, report.waited_s))
+            turns.add(report.seconds, report.waited_s)
 
-        def on_eval(self, state: TrainState) -> None:  # noqa: ARG002 - the protocol's
-            return None
+        def on_eval(self, state: TrainState) -> float:
+            return evaluate(state.ema.model, ShardReader(shards / "evaluation"), state.placement).miou
 
-        def on_checkpoint(self, state: TrainState) -> None:  # noqa: ARG002 - the protocol's
-            return None
+        def on_checkpoint(self, state: TrainState) -> None:
+            pass
 
-    recipe = Recipe(batch_size=batch_size, samples=batch_size * STEPS)
-    fit(new_state(recipe, Compute()), recipe, Compute(), ShardReader(shards), Stopwatch())
-    return taken
+    recipe = Recipe(batch_size=batch_size, samples=batch_size * TURN * (ROUNDS + 2), evaluate_every=TURN // 2)
+    fit(new_state(recipe, Compute()), recipe, Compute(), ShardReader(shards / "train"), Hooks())
 
 
-def _plain(batch_size: int, root: Path, manifest: Path) -> list[tuple[float, float]]:
-    """(seconds, of these making the batch) of each step."""
+def _plain(batch_size: int, root: Path, manifest: Path) -> None:
     import numpy as np
     import torch
     from PIL import Image
@@ -114,11 +158,10 @@ def _plain(batch_size: int, root: Path, manifest: Path) -> list[tuple[float, flo
     from shared.picosam.prompt import extract, extract_mask, point_window, prompt_point
 
     samples = [(row.file, instance) for row in read_rows(manifest, "train") for instance in row.prompts()]
-    random = np.random.default_rng(0)
+    random, turns = np.random.default_rng(0), Turns(batch_size)
     model = build_model("picosam2", 0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    taken = []
-    for _ in range(STEPS):
+    while not turns.is_over():
         begun = time.perf_counter()
         windows, masks = [], []
         for number in random.integers(0, len(samples), batch_size):
@@ -127,39 +170,20 @@ def _plain(batch_size: int, root: Path, manifest: Path) -> list[tuple[float, flo
             window = point_window(prompt_point(mask), mask.shape)
             windows.append(torch.from_numpy(extract(image, window)).permute(2, 0, 1).float() / 256)
             masks.append(torch.from_numpy(extract_mask(mask, window)).float()[None])
-        x, y = torch.stack(windows), torch.stack(masks)
+        x, y = torch.stack(windows).contiguous(), torch.stack(masks)
         loaded = time.perf_counter()
         logits = model(x)
         loss = binary_cross_entropy_with_logits(logits, y) + dice_loss(logits, y).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        taken.append((time.perf_counter() - begun, loaded - begun))
-    return taken
-
-
-def _child(kind: str, batch_size: int, shards: Path, root: Path, manifest: Path) -> None:
-    """Prints one line of JSON: images/s by the median step, the share of time spent on data, peak memory."""
-    import resource
-    import statistics
-
-    taken = (_ours(batch_size, shards) if kind == "ours" else _plain(batch_size, root, manifest))[WARM_UP:]
-    steps, waits = zip(*taken, strict=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    print(
-        json.dumps(
-            {
-                "images_per_s": batch_size / statistics.median(steps),
-                "waited_share": sum(waits) / sum(steps),
-                "peak_mb": peak,
-                "cores": os.cpu_count(),
-            }
-        )
-    )
+        turns.add(time.perf_counter() - begun, loaded - begun)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        _child(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:6]))
-    else:
+    if len(sys.argv) == 1:
         main()
+    elif sys.argv[1] == "plain":
+        _plain(int(sys.argv[2]), Path(sys.argv[4]), Path(sys.argv[5]))
+    else:
+        _ours(int(sys.argv[2]), Path(sys.argv[3]))
