@@ -135,3 +135,12 @@ class TrainingSpec(Strict):
                 f"validation {self.validation.dataset}/{self.validation.split} is also in train; choose a held-out split"
             )
         return self
+
+    @model_validator(mode="after")
+    def _batch_can_be_shared_out(self) -> "TrainingSpec":
+        if self.recipe.batch_size % self.compute.processes:
+            raise ValueError(
+                f"recipe.batch_size {self.recipe.batch_size} cannot be shared by {self.compute.processes} processes; "
+                "choose a multiple of compute.processes"
+            )
+        return self
