@@ -115,7 +115,7 @@ MUTANTS = (
         "shared/picosam/fit.py",
         "    if not all(map(math.isfinite, measured)):\n",
         "    if False:\n",
-        "tests/workers/training/test_run.py::test_a_diverging_training_fails_with_advice",
+        E2E + "test_a_loss_that_is_no_number_fails_the_job_with_advice",
     ),
     Mutant(
         "a full disk is any error",

@@ -146,11 +146,14 @@ def until(
     return found
 
 
-def a_training(dataset: str, *, steps: int = 40, name: str | None = None, **recipe: Any) -> TrainingSubmission:
+def a_training(
+    dataset: str, *, steps: int = 40, name: str | None = None, initial_model: str | None = None, **recipe: Any
+) -> TrainingSubmission:
     """A training of `steps` small steps that evaluates at its end."""
     chosen = {"samples": 8 * steps, "batch_size": 8, "checkpoint_every": 10, "evaluate_every": 100_000} | recipe
     return TrainingSubmission(
         name=name,
+        initial_model=initial_model,
         train=[DatasetSelection(dataset=dataset, split="train")],
         validation=DatasetSelection(dataset=dataset, split="val"),
         recipe=Recipe(**chosen),

@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 import psutil
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from services.jobs.jobs.domain import MAX_LOST_ATTEMPTS
 from services.jobs.settings import JobsSettings
@@ -152,6 +154,23 @@ def test_events_resume_where_the_reader_left_off_though_redis_was_emptied(platfo
     rest = list(platform.client.jobs.events(job.id, after=first[-1].seq))
     assert [event.seq for event in first + rest] == list(range(1, rest[-1].seq + 1))
     assert rest[-1].payload["state"] == "succeeded"
+
+
+def test_a_loss_that_is_no_number_fails_the_job_with_advice(platform, dataset):
+    made = platform.registered(platform.submit(dataset, steps=3))
+    version = f"{made.outputs[0].registered_model}/{made.outputs[0].version}"
+    (file,) = (platform.home.path / "mlflow").rglob(f"*{made.mlflow_run_id}*/**/model.safetensors")
+    with safe_open(file, "numpy") as weights:
+        tensors, metadata = {name: weights.get_tensor(name) for name in weights.keys()}, weights.metadata()  # noqa: SIM118
+    tensors["output_head.weight"][:] = 3e38  # a number still, so it is accepted; the first product with it is not
+    save_file(tensors, file, metadata)
+
+    ended = platform.finished(platform.submit(dataset, steps=5, initial_model=version))
+    assert ended.state is JobState.FAILED
+    assert ended.error.type == "diverged"
+    assert "step 1" in ended.error.message
+    assert "learning_rate" in ended.error.hint
+    assert ended.attempt == 1
 
 
 def _follow_until(platform, job, phase):
