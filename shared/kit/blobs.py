@@ -124,6 +124,11 @@ class BlobStore:
         with contextlib.suppress(FileNotFoundError):
             self._place(digest).unlink()
 
+    def delete_all(self, digests: Iterable[Digest]) -> None:
+        """Remove blobs that nothing refers to any more."""
+        for digest in digests:
+            self.delete(digest)
+
     def path(self, digest: Digest) -> Path | None:
         """Where the blob lies, if that is a local file."""
         return Path(self._place(digest).path) if self._local else None

@@ -79,4 +79,4 @@ def delete(
 ) -> None:
     """Forget a dataset, its shards and its uploaded or generated files. Folders registered in place stay as they are."""
     freed = service.delete_dataset(session, dataset, force=force)
-    after.add_task(service.delete_blobs, services.blobs, freed)
+    after.add_task(services.blobs.delete_all, freed)

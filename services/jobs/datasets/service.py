@@ -1,7 +1,5 @@
 """Decisions on datasets."""
 
-from collections.abc import Iterable
-
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -125,9 +123,3 @@ def _release(session: Session, dataset: Dataset, *, force: bool) -> None:
 
 def _is_used(session: Session, digest: Digest) -> bool:
     return repository.uses_blob(session, digest) or shard_rows.uses_blob(session, digest)
-
-
-def delete_blobs(blobs: BlobStore, freed: Iterable[Digest]) -> None:
-    """Delete bytes that nothing refers to."""
-    for digest in freed:
-        blobs.delete(digest)

@@ -12,7 +12,7 @@ from services.jobs.jobs.errors import JobChanged, NotClaimable, StaleToken
 from services.jobs.jobs.models import Job
 from services.jobs.jobs.repository import NewEvent
 from services.jobs.models import service as models
-from shared.contracts.base import is_id
+from shared.contracts.base import Digest, is_id
 from shared.contracts.jobs import EventType, JobError, JobKind, JobOutput, JobSpec, JobState
 from shared.contracts.worker import (
     Checkpoint,
@@ -95,31 +95,44 @@ def report(session: Session, job_id: str, body: ReportIn, *, lease: timedelta) -
     return _answer(job, lease)
 
 
-def keep_checkpoint(session: Session, job_id: str, body: CheckpointIn, *, lease: timedelta) -> HeartbeatOut:
-    """Remember where the job can be taken up again; extends the lease too. The newest checkpoint of the claim is kept."""
+def keep_checkpoint(
+    session: Session, job_id: str, body: CheckpointIn, *, lease: timedelta
+) -> tuple[HeartbeatOut, list[Digest]]:
+    """Remember where the job can be taken up again; extends the lease too. The newest checkpoint of the claim is kept.
+
+    Also returns the blobs that no checkpoint names any more, to be deleted after the commit: they add up to gigabytes an hour.
+    """
     job = _held(session, job_id, body.token, lease)
-    if job.checkpoint is None or job.checkpoint["step"] <= body.step:
-        job.checkpoint = Checkpoint(step=body.step, files=body.files).model_dump(mode="json")
-        session.flush()
-    return _answer(job, lease)
+    older, newer = job.checkpoint, Checkpoint(step=body.step, files=body.files).model_dump(mode="json")
+    if older is not None and older["step"] > body.step:
+        older, newer = newer, older
+    job.checkpoint = newer
+    session.flush()
+    return _answer(job, lease), repository.unnamed(session, older)
 
 
-def finish(session: Session, job_id: str, body: FinishIn) -> None:
+def finish(session: Session, job_id: str, body: FinishIn) -> list[Digest]:
     """The holder's last word. Repeated by the same claim it is acknowledged and changes nothing; else StaleToken.
 
+    Returns the blobs that no checkpoint names any more, to be deleted after the commit: a job that succeeded needs none.
     Raises InvalidRequest for an import that succeeded without saying what it found.
     """
     job = service.locked(session, job_id)
     if job.attempt != body.token or not (job.state in HELD or job.state.is_final):
         raise _stale(job, body.token)
     if job.state.is_final:
-        return
+        return []
     steps = job.standing.finished(_outcome(body), body.error)
     if steps[-1].state is JobState.SUCCEEDED:
         _succeed(session, job, body)
     elif body.error is not None and steps[-1].state is not JobState.FAILED:
         moves.note(session, job_id, [_log_event(_last_words(job, body.error))])
-    moves.apply(session, service.locked(session, job_id), steps, **_gained(body, steps[-1].state))
+    ended = moves.apply(session, service.locked(session, job_id), steps, **_gained(body, steps[-1].state))
+    if ended.state is not JobState.SUCCEEDED:
+        return []
+    needless, ended.checkpoint = ended.checkpoint, None
+    session.flush()
+    return repository.unnamed(session, needless)
 
 
 def _succeed(session: Session, job: Job, body: FinishIn) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.jobs.jobs.domain import HELD, Standing
 from services.jobs.jobs.models import Job, JobDataset, JobEventRow
+from shared.contracts.base import Digest
 from shared.contracts.jobs import EventType, JobKind, JobState
 
 ACTIVE = frozenset({JobState.QUEUED, JobState.LOST}) | HELD
@@ -178,3 +179,12 @@ def delete_progress_before(session: Session, cutoff: datetime, limit: int) -> in
     if keys:
         session.execute(delete(JobEventRow).where(tuple_(JobEventRow.job_id, JobEventRow.seq).in_(keys)))
     return len(keys)
+
+
+def unnamed(session: Session, checkpoint: dict[str, Any] | None) -> list[Digest]:
+    """Blobs of a checkpoint that was given up and that no job's checkpoint names: equal runs have equal checkpoints."""
+    if checkpoint is None:
+        return []
+    kept = session.scalars(select(Job.checkpoint).where(Job.checkpoint.is_not(None)))
+    named = {digest for each in kept if each for digest in each["files"].values()}
+    return sorted(set(checkpoint["files"].values()) - named)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, status
+from fastapi import APIRouter, BackgroundTasks, Depends, status
 
 from services.jobs.jobs import protocol
 from services.jobs.jobs.errors import JobNotFound, NotClaimable, StaleToken
@@ -49,12 +49,16 @@ def report(job_id: str, body: ReportIn, session: SessionDep, lease: LeaseDep) ->
 
 
 @router.put("/checkpoint", response_model=HeartbeatOut, responses=_STALE)
-def keep_checkpoint(job_id: str, body: CheckpointIn, session: SessionDep, lease: LeaseDep) -> HeartbeatOut:
+def keep_checkpoint(
+    job_id: str, body: CheckpointIn, session: SessionDep, lease: LeaseDep, services: ServicesDep, after: BackgroundTasks
+) -> HeartbeatOut:
     """Say from which blobs the job can be taken up again; extends the lease too."""
-    return protocol.keep_checkpoint(session, job_id, body, lease=lease)
+    answer, freed = protocol.keep_checkpoint(session, job_id, body, lease=lease)
+    after.add_task(services.blobs.delete_all, freed)
+    return answer
 
 
 @router.post("/finish", status_code=status.HTTP_204_NO_CONTENT, responses=_STALE)
-def finish(job_id: str, body: FinishIn, session: SessionDep) -> None:
+def finish(job_id: str, body: FinishIn, session: SessionDep, services: ServicesDep, after: BackgroundTasks) -> None:
     """The last word on a claim. Repeating it is harmless."""
-    protocol.finish(session, job_id, body)
+    after.add_task(services.blobs.delete_all, protocol.finish(session, job_id, body))

@@ -31,10 +31,10 @@ def import_file(tracking_service, worker):
 
     def run(path: Path, **body):
         name = f"imported-{uuid.uuid4().hex[:8]}"
-        with tracking_service.client as client:
-            client.post("/v1/blobs", content=path.read_bytes()).raise_for_status()
-            body = {"blob": digest_of(path.read_bytes()), "register_as": name} | body
-            job_id = client.post("/v1/models/import", json=body).raise_for_status().json()["id"]
+        client = tracking_service.client
+        client.post("/v1/blobs", content=path.read_bytes()).raise_for_status()
+        body = {"blob": digest_of(path.read_bytes()), "register_as": name} | body
+        job_id = client.post("/v1/models/import", json=body).raise_for_status().json()["id"]
         worker.run_job(job_id)
         return tracking_service.job(job_id), name
 
@@ -47,16 +47,15 @@ def registered(tracking_service, job, timeout_s=30):
     while True:
         (output,) = tracking_service.job(job.id).outputs
         if output.version is not None:
-            with tracking_service.client as client:
-                return client.get(f"/v1/models/{output.registered_model}/versions/{output.version}").raise_for_status().json()
+            path = f"/v1/models/{output.registered_model}/versions/{output.version}"
+            return tracking_service.client.get(path).raise_for_status().json()
         assert time.monotonic() < give_up
         time.sleep(0.1)
 
 
 def downloaded(tracking_service, version, file, to: Path) -> Path:
-    with tracking_service.client as client:
-        answer = client.get(f"/v1/models/{version['name']}/versions/{version['version']}/artifacts/{file}")
-        to.write_bytes(answer.raise_for_status().content)
+    answer = tracking_service.client.get(f"/v1/models/{version['name']}/versions/{version['version']}/artifacts/{file}")
+    to.write_bytes(answer.raise_for_status().content)
     return to
 
 

@@ -108,6 +108,23 @@ def test_an_older_checkpoint_does_not_replace_a_newer_one(fleet, job, row):
     assert row(job["id"]).checkpoint["step"] == 200
 
 
+def test_bytes_of_checkpoints_go_when_no_job_can_be_taken_up_from_them(services, fleet, job):
+    old, shared_by_two, new = (services.blobs.put_bytes(content).digest for content in (b"old", b"shared", b"new"))
+    twin = fleet.submit()
+    fleet.tell(twin["id"], "checkpoint", token=fleet.claim(twin["id"])["token"], step=100, files={"m": shared_by_two})
+    token = fleet.claim(job["id"])["token"]
+
+    def kept(step, **files):
+        assert fleet.tell(job["id"], "checkpoint", token=token, step=step, files=files).is_success
+        return [services.blobs.exists(digest) for digest in (old, shared_by_two, new)]
+
+    assert kept(100, m=old, s=shared_by_two) == [True, True, True]
+    assert kept(200, m=new, s=shared_by_two) == [False, True, True]
+    assert fleet.tell(job["id"], "finish", token=token).is_success
+    assert [services.blobs.exists(digest) for digest in (shared_by_two, new)] == [True, False]
+    assert fleet.tell(job["id"], "finish", token=token).is_success
+
+
 def test_a_crash_queues_the_job_again_and_the_fifth_fails_it(services, fleet, job, sent):
     error = {"type": "out_of_memory", "message": "killed by signal 9", "hint": "smaller batch_size"}
     sent()
