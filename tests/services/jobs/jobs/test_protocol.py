@@ -11,6 +11,7 @@ from shared.contracts.datasets import DatasetState
 from shared.contracts.imports import DatasetImportSpec
 from shared.contracts.jobs import JobOutput
 from shared.contracts.worker import Claim
+from tests.conftest import wait_for
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcd"]
 BROKEN = {"type": "diverged", "message": "loss is nan", "hint": "lower the learning rate"}
@@ -114,14 +115,17 @@ def test_bytes_of_checkpoints_go_when_no_job_can_be_taken_up_from_them(services,
     fleet.tell(twin["id"], "checkpoint", token=fleet.claim(twin["id"])["token"], step=100, files={"m": shared_by_two})
     token = fleet.claim(job["id"])["token"]
 
-    def kept(step, **files):
-        assert fleet.tell(job["id"], "checkpoint", token=token, step=step, files=files).is_success
-        return [services.blobs.exists(digest) for digest in (old, shared_by_two, new)]
+    def left(*, of):
+        return [content for content in of if services.blobs.exists(content)]
 
-    assert kept(100, m=old, s=shared_by_two) == [True, True, True]
-    assert kept(200, m=new, s=shared_by_two) == [False, True, True]
+    def offer(step, **files):
+        assert fleet.tell(job["id"], "checkpoint", token=token, step=step, files=files).is_success
+
+    offer(100, m=old, s=shared_by_two)
+    offer(200, m=new, s=shared_by_two)
+    wait_for(lambda: left(of=[old, shared_by_two, new]) == [shared_by_two, new], what="the end of the first checkpoint")
     assert fleet.tell(job["id"], "finish", token=token).is_success
-    assert [services.blobs.exists(digest) for digest in (shared_by_two, new)] == [True, False]
+    wait_for(lambda: left(of=[shared_by_two, new]) == [shared_by_two], what="the end of the last checkpoint")
     assert fleet.tell(job["id"], "finish", token=token).is_success
 
 
