@@ -56,9 +56,9 @@ def test_a_grandchild_in_a_group_of_its_own_is_a_member(start: Start, tmp_path: 
 
 def test_one_that_ignores_sigterm_is_killed(start: Start, tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    process = start(code)
+    handle = psutil.Process(start(code).pid)
     assert members.end(members.members(Home(tmp_path)), grace_s=0.3) == []
-    assert not psutil.pid_exists(process.pid)
+    assert not members.is_alive(handle)
 
 
 def test_a_process_that_waits_to_be_reaped_is_not_alive(start: Start) -> None:
