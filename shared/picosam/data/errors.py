@@ -42,5 +42,5 @@ class ManifestInvalid(DataError):
     hint = "Import the dataset again."
 
 
-class Stopped(Exception):  # noqa: N818: a wish of the caller, not an error
+class Stopped(Exception):  # a wish of the caller, not an error: hence the name
     """``stop()`` was true: the work was left undone, nothing half-written was kept."""
