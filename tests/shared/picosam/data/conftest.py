@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,8 +15,6 @@ from shared.contracts.datasets import DatasetFormat, DatasetReport, FolderSource
 from shared.picosam.data.importer import Imported, import_dataset
 from shared.picosam.data.manifest import ImageRow, read_rows
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-settings.load_profile("patient")
 
 WIDTH, HEIGHT = 64, 48
 SQUARE = [[10, 10, 30, 10, 30, 30, 10, 30]]
