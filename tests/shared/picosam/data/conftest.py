@@ -15,7 +15,6 @@ from shared.contracts.datasets import DatasetFormat, DatasetReport, FolderSource
 from shared.picosam.data.importer import Imported, import_dataset
 from shared.picosam.data.manifest import ImageRow, read_rows
 
-
 WIDTH, HEIGHT = 64, 48
 SQUARE = [[10, 10, 30, 10, 30, 30, 10, 30]]
 
