@@ -103,7 +103,8 @@ def test_a_cut_manifest_is_refused(tmp_path, kept):
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"{}\n"), gzip.compress(b'{"version":9,"name":"a","splits":[],"categories":[]}\n')]
+    "content",
+    [b"not gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b'{"version":9,"name":"a","splits":[],"categories":[]}\n')],
 )
 def test_what_is_no_manifest_of_ours_is_refused(tmp_path, content):
     (tmp_path / "m.gz").write_bytes(content)
