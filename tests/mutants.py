@@ -125,10 +125,10 @@ MUTANTS = (
         SUPERVISOR + "test_a_failure_says_what_to_do",
     ),
     Mutant(
-        "nobody looks whether a dataset is still there",
-        "workers/harness/inputs.py",
-        "    if not folder.is_dir():\n",
-        "    if False:\n",
+        "errors are passed on without advice",
+        "workers/harness/errors.py",
+        "    if isinstance(exc, JobFailed):\n        return exc.error\n",
+        '    return JobError(type="internal_error", message=str(exc), hint=_UNKNOWN_HINT)\n',
         "tests/workers/training/test_run.py::test_a_dataset_whose_folder_is_gone_fails_with_advice",
     ),
 )
