@@ -139,34 +139,47 @@ class JobsService:
 
 
 @pytest.fixture(scope="session")
-def jobs_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str) -> Iterator[JobsService]:
+def services_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis for the services below alone: they send their queued jobs again whenever they find it emptied."""
+    from tests.conftest import RedisProcess
+
+    server = RedisProcess(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def jobs_service(tmp_path_factory: pytest.TempPathFactory, services_redis: str) -> Iterator[JobsService]:
     """One for all tests that leave it alive."""
     from tests.conftest import free_port
 
-    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server)
+    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), services_redis)
     service.start()
     yield service
     service.close()
 
 
 @pytest.fixture(scope="session")
-def tracking_service(tmp_path_factory: pytest.TempPathFactory, redis_server: str, mlflow_server: str) -> Iterator[JobsService]:
+def tracking_service(
+    tmp_path_factory: pytest.TempPathFactory, services_redis: str, mlflow_server: str
+) -> Iterator[JobsService]:
     """One that has MLflow beside it."""
     from tests.conftest import free_port
 
-    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), redis_server, MLFLOW_URL=mlflow_server)
+    service = JobsService(tmp_path_factory.mktemp("jobs"), free_port(), services_redis, MLFLOW_URL=mlflow_server)
     service.start()
     yield service
     service.close()
 
 
 @pytest.fixture
-def mortal_service(tmp_path: Path, redis_server: str) -> Iterator[JobsService]:
+def mortal_service(tmp_path: Path, services_redis: str) -> Iterator[JobsService]:
     """One that the test may kill. Its lease is short."""
     from tests.conftest import free_port
 
     (tmp_path / "service").mkdir()
-    service = JobsService(tmp_path / "service", free_port(), redis_server, LEASE_S="6", SWEEP_S="1")
+    service = JobsService(tmp_path / "service", free_port(), services_redis, LEASE_S="6", SWEEP_S="1")
     service.start()
     yield service
     service.close()

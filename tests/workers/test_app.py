@@ -15,11 +15,11 @@ GENERATED = {"kind": "generator", "images": 24, "width": 160, "height": 128, "ma
 
 
 @pytest.fixture
-def celery_worker(tracking_service, redis_server, mlflow_server, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
+def celery_worker(tracking_service, services_redis, mlflow_server, tmp_path) -> Iterator["subprocess.Popen[bytes]"]:
     values = {
         "JOBS_URL": tracking_service.url,
         "API_KEY_FILE": str(tracking_service.folder / "worker.key"),
-        "REDIS_URL": redis_server,
+        "REDIS_URL": services_redis,
         "MLFLOW_URL": mlflow_server,
         "CACHE_DIR": str(tmp_path / "cache"),
         "NAME": "test:worker",
