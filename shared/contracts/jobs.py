@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from shared.contracts.base import Digest, Figures, Lenient, Strict, Tags, Timestamp
+from shared.contracts.distillation import DistillationSpec
+from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.imports import DatasetImportSpec, ModelImportSpec
 from shared.contracts.training import TrainingSpec
 
@@ -14,6 +16,8 @@ class JobKind(StrEnum):
     """One Celery queue each, named like the kind."""
 
     TRAINING = "training"
+    DISTILLATION = "distillation"
+    EVALUATION = "evaluation"
     DATASET_IMPORT = "dataset_import"
     MODEL_IMPORT = "model_import"
 
@@ -35,7 +39,9 @@ class JobState(StrEnum):
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
-JobSpec = Annotated[TrainingSpec | DatasetImportSpec | ModelImportSpec, Field(discriminator="kind")]
+JobSpec = Annotated[
+    TrainingSpec | DistillationSpec | EvaluationSpec | DatasetImportSpec | ModelImportSpec, Field(discriminator="kind")
+]
 
 
 class Submission(Strict):
@@ -49,6 +55,14 @@ class Submission(Strict):
 
 class TrainingSubmission(Submission, TrainingSpec):
     """Body of `POST /v1/jobs/training`."""
+
+
+class DistillationSubmission(Submission, DistillationSpec):
+    """Body of `POST /v1/jobs/distillation`."""
+
+
+class EvaluationSubmission(Submission, EvaluationSpec):
+    """Body of `POST /v1/jobs/evaluation`."""
 
 
 class ModelImportSubmission(Submission, ModelImportSpec):
@@ -86,6 +100,14 @@ class JobOutput(Lenient):
     dataset_id: str | None = None
 
 
+class JobParent(Lenient):
+    """What a job is part of."""
+
+    kind: Literal["pipeline", "sweep"]
+    id: str
+    part: str = Field(description="the pipeline's step, or the sweep's trial number")
+
+
 class JobOut(Lenient):
     """A job."""
 
@@ -108,6 +130,7 @@ class JobOut(Lenient):
     mlflow_run_id: str | None = None
     mlflow_url: str | None = None
     waiting_for: str | None = Field(default=None, description="for a queued job: why it waits")
+    parent: JobParent | None = Field(default=None, description="the pipeline or sweep that made the job")
 
 
 class EventType(StrEnum):

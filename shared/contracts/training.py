@@ -1,7 +1,7 @@
 """The training job: its recipe, with every knob, default and range."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -61,10 +61,14 @@ class Augmentation(Strict):
     saturation: float = Field(default=0.2, ge=0, le=1)
 
 
+Architecture: TypeAlias = Literal["picosam2", "picosam2_wide", "picosam3"]
+"""Names in the ML core's registry; a test holds the two together."""
+
+
 class Recipe(Strict):
     """How the network is fitted. Saved whole beside each checkpoint and with the model."""
 
-    architecture: Literal["picosam2"] = "picosam2"
+    architecture: Architecture = "picosam2"
     seed: int = Field(default=0, ge=0, lt=2**32)
     samples: int = Field(default=24_000, ge=1, le=1_000_000_000, description="drawn in all, each augmented anew")
     batch_size: int = Field(default=16, ge=1, le=4096, description="over all processes together")
@@ -76,6 +80,12 @@ class Recipe(Strict):
     ema_decay: float = Field(default=0.998, ge=0, lt=1, description="0 switches the weight average off")
     bce_weight: float = Field(default=1.0, ge=0, le=100)
     dice_weight: float = Field(default=1.0, ge=0, le=100)
+    area_weight: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="of PicoSAM3's relu(0.4 - predicted area / true area): an answer must not shrink away",
+    )
     augmentation: Augmentation = Augmentation()
     window: WindowPolicy = WindowPolicy()
     evaluate_every: int = Field(default=250, ge=1, description="steps between evaluations")
@@ -111,10 +121,9 @@ class EvaluationSettings(Strict):
     mask_ap: bool = Field(default=True, description="COCO mask AP over the evaluated prompts, in image pixels")
 
 
-class TrainingSpec(Strict):
-    """A training job."""
+class FittingSpec(Strict):
+    """What every job that fits a network is told, whatever it learns from."""
 
-    kind: Literal["training"] = "training"
     spec_version: Literal[1] = 1
     train: Annotated[list[DatasetSelection], Field(min_length=1, max_length=16)]
     validation: DatasetSelection
@@ -129,7 +138,7 @@ class TrainingSpec(Strict):
     )
 
     @model_validator(mode="after")
-    def _validation_is_held_out(self) -> "TrainingSpec":
+    def _validation_is_held_out(self) -> "FittingSpec":
         if self.validation in self.train:
             raise ValueError(
                 f"validation {self.validation.dataset}/{self.validation.split} is also in train; choose a held-out split"
@@ -137,10 +146,16 @@ class TrainingSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _batch_can_be_shared_out(self) -> "TrainingSpec":
+    def _batch_can_be_shared_out(self) -> "FittingSpec":
         if self.recipe.batch_size % self.compute.processes:
             raise ValueError(
                 f"recipe.batch_size {self.recipe.batch_size} cannot be shared by {self.compute.processes} processes; "
                 "choose a multiple of compute.processes"
             )
         return self
+
+
+class TrainingSpec(FittingSpec):
+    """A training job: the student learns from masks alone."""
+
+    kind: Literal["training"] = "training"

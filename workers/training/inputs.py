@@ -56,7 +56,7 @@ def _evaluated(spec: TrainingSpec, border: Border) -> ShardPolicy:
 
 def initial_model(ctx: JobContext, spec: TrainingSpec) -> nn.Module | None:
     """The registered model that the job starts from, float32 on the CPU; None if it starts from random weights."""
-    grant = ctx.claim.initial_model
+    grant = ctx.claim.models.get("initial_model")
     if grant is None:
         return None
     path = ctx.folder / f"initial-{ctx.rank}.safetensors"

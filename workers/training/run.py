@@ -169,8 +169,8 @@ def _lineage(ctx: JobContext, spec: TrainingSpec) -> dict[str, str]:
         "picofleet.train": ", ".join(digests),
         "picofleet.validation": f"{validation.name}/{spec.validation.split}@{validation.digest}",
     }
-    if ctx.claim.initial_model is not None:
-        tags["picofleet.initial_model"] = f"{ctx.claim.initial_model.name}/{ctx.claim.initial_model.version}"
+    if (initial := ctx.claim.models.get("initial_model")) is not None:
+        tags["picofleet.initial_model"] = f"{initial.name}/{initial.version}"
     return tags
 
 

@@ -69,7 +69,7 @@ def _claim_of(job: Job, datasets: list[DatasetGrant], lease: timedelta) -> Claim
         checkpoint=Checkpoint.model_validate(job.checkpoint) if job.checkpoint else None,
         mlflow_run_id=job.mlflow_run_id,
         datasets=datasets,
-        initial_model=ModelGrant.model_validate(job.initial_model) if job.initial_model else None,
+        models={"initial_model": ModelGrant.model_validate(job.initial_model)} if job.initial_model else {},
     )
 
 
