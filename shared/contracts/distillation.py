@@ -117,7 +117,8 @@ class Distillation(Strict):
     loss: Literal["per_sample", "paper"] = Field(
         default="per_sample",
         description="per_sample: a (MSE + Dice)(student, teacher) + (1 - a) (BCE + Dice)(student, mask), a = weight x the "
-        "teacher's IoU of this sample (predicted by itself, else measured against the mask); paper: w MSE + (1 - w) (BCE + Dice) / 2",
+        "teacher's IoU of this sample (predicted by itself, else measured against the mask); paper: "
+        "w MSE + (1 - w) (BCE + Dice) / 2",
     )
     weight: float = Field(default=1.0, ge=0, le=1, description="of the teacher at the first step; the paper's lambda")
     final_weight: float | None = Field(default=None, ge=0, le=1, description="at the last step; null: as at the first")
