@@ -7,7 +7,7 @@ import time
 
 import structlog
 
-from shared.contracts.training import TrainingSpec
+from shared.contracts.training import FittingSpec
 from shared.contracts.worker import Claim, FinishIn, WorkerHello
 from workers.harness import environment
 from workers.harness.attempt import Attempt
@@ -101,7 +101,7 @@ class Supervisor:
             self._refill()
 
     def _child_for(self, claim: Claim) -> Child:
-        processes = claim.spec.compute.processes if isinstance(claim.spec, TrainingSpec) else 1
+        processes = claim.spec.compute.processes if isinstance(claim.spec, FittingSpec) else 1
         with self._lock:
             if processes == 1 and self._spare is not None and self._spare.returncode is None:
                 spare, self._spare = self._spare, None

@@ -21,10 +21,10 @@ from shared.picosam.state import TrainState, chosen_weights, new_state
 from shared.picosam.weights import ModelConfig
 from workers.harness.checkpoints import Checkpoints
 from workers.harness.context import Finished, JobContext, Stopped
+from workers.harness.fitting.hooks import History, TrainingHooks
+from workers.harness.fitting.inputs import Windows, initial_model, open_windows
+from workers.harness.fitting.scoring import Scorer, Scores, draw_samples
 from workers.harness.tracked import publish, tracked
-from workers.training.hooks import History, TrainingHooks
-from workers.training.inputs import Windows, initial_model, open_windows
-from workers.training.scoring import Scorer, Scores, draw_samples
 
 _CHECKED_WINDOWS: Final = 64
 """Real windows on which the exported network is compared with torch's."""

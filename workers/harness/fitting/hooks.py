@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from shared.contracts.jobs import Progress
-from shared.contracts.training import Border, TrainingSpec
+from shared.contracts.training import Border, FittingSpec
 from shared.kit.tracking import RunSink
 from shared.picosam import checkpoint, metrics, pictures
 from shared.picosam.fit import StepReport
 from shared.picosam.state import TrainState
 from workers.harness.checkpoints import Checkpoints
 from workers.harness.context import JobContext
-from workers.training.scoring import Scorer, draw_samples
+from workers.harness.fitting.scoring import Scorer, draw_samples
 
 _POINTS: Final = 2000
 """Points per curve at most: MLflow's charts thin out further, its database would not."""
@@ -59,7 +59,7 @@ class TrainingHooks:
     """The loop's hooks on process 0; implements ``shared.picosam.fit.Hooks``."""
 
     ctx: JobContext
-    spec: TrainingSpec
+    spec: FittingSpec
     sink: RunSink
     scorer: Scorer
     checkpoints: Checkpoints

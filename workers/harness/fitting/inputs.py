@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import nn
 
-from shared.contracts.training import Border, TrainingSpec
+from shared.contracts.training import Border, FittingSpec
 from shared.contracts.worker import DatasetGrant, ModelGrant
 from shared.kit.mlflow_api import MlflowApi
 from shared.picosam.augment import canvas_for
@@ -34,7 +34,7 @@ class Windows:
     validation: dict[Border, ShardReader]
 
 
-def open_windows(ctx: JobContext, spec: TrainingSpec, stack: ExitStack) -> Windows:
+def open_windows(ctx: JobContext, spec: FittingSpec, stack: ExitStack) -> Windows:
     """All windows of the job; they stay in the cache as long as ``stack`` is open."""
     *train, validation = ctx.claim.datasets
     canvas = max(CANVAS, canvas_for(spec.recipe.augmentation))
@@ -50,11 +50,11 @@ def open_windows(ctx: JobContext, spec: TrainingSpec, stack: ExitStack) -> Windo
     )
 
 
-def _evaluated(spec: TrainingSpec, border: Border) -> ShardPolicy:
+def _evaluated(spec: FittingSpec, border: Border) -> ShardPolicy:
     return ShardPolicy(window=spec.recipe.window.model_copy(update={"border": border}))
 
 
-def initial_model(ctx: JobContext, spec: TrainingSpec) -> nn.Module | None:
+def initial_model(ctx: JobContext, spec: FittingSpec) -> nn.Module | None:
     """The registered model that the job starts from, float32 on the CPU; None if it starts from random weights."""
     grant = ctx.claim.models.get("initial_model")
     if grant is None:
