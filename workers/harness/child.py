@@ -14,8 +14,8 @@ import threading
 import traceback
 
 from shared.contracts.jobs import Progress
+from shared.kit.cache import Cache
 from workers.harness import errors, kinds
-from workers.harness.cache import Cache
 from workers.harness.channel import CHANNEL_VARIABLE, Assignment, Link
 from workers.harness.context import Finished, JobContext
 from workers.harness.protocol import JobsClient, StaleToken

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from shared.contracts.jobs import JobOutput, Progress
 from shared.contracts.worker import Claim, ImportedDataset, RegisterModel
-from workers.harness.cache import Cache
+from shared.kit.cache import Cache
 from workers.harness.protocol import JobsClient
 
 

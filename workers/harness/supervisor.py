@@ -9,9 +9,9 @@ import structlog
 
 from shared.contracts.training import FittingSpec
 from shared.contracts.worker import Claim, FinishIn, WorkerHello
+from shared.kit.cache import Cache
 from workers.harness import environment
 from workers.harness.attempt import Attempt
-from workers.harness.cache import Cache
 from workers.harness.channel import Assignment
 from workers.harness.kinds import MODULES, Modules
 from workers.harness.process import Child

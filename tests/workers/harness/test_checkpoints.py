@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from shared.contracts.worker import FinishIn
+from shared.kit.cache import Cache
 from tests.workers.conftest import wait_until
-from workers.harness.cache import Cache
 from workers.harness.checkpoints import Checkpoints
 from workers.harness.context import JobContext
 from workers.harness.protocol import JobsClient

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.contracts.base import digest_of
-from workers.harness.cache import Cache
+from shared.kit.cache import Cache
 
 
 def fetching(content: bytes, calls: list[Path]):
@@ -79,6 +79,40 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(tmp_path):
     refetched: list[Path] = []
     with cache.blob(digests[1], fetching(b"\1" * 100, refetched)):
         assert refetched, "the least recently used of the unused was evicted"
+
+
+def test_entries_tell_what_they_are_and_whether_somebody_uses_them(tmp_path):
+    cache = Cache(tmp_path)
+
+    def windows(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "meta.json").write_text('{"split": "val"}')
+        (folder / "part").write_bytes(b"12345678")
+
+    with cache.folder("k" * 64, windows) as held:
+        os.utime(held, (1e9, 1e9))
+        with cache.blob(digest_of(b"abc"), fetching(b"abc", [])):
+            pass
+        folder, blob = cache.entries()
+        assert (folder.name, folder.meta, folder.size_bytes, folder.in_use) == ("k" * 64, {"split": "val"}, 24, True)
+        assert folder.used_at.timestamp() == 1e9
+        assert (blob.is_folder, folder.is_folder) == (False, True)
+        assert (blob.in_use, blob.size_bytes, blob.meta) == (False, 3, {})
+        assert not cache.remove(folder)
+        assert cache.remove(blob)
+    assert [entry.name for entry in cache.entries()] == ["k" * 64]
+
+
+@pytest.mark.parametrize("meta", ["{", "[1]", "\x00"])
+def test_a_folder_with_broken_notes_is_still_listed(tmp_path, meta):
+    def folder(path: Path) -> None:
+        path.mkdir()
+        (path / "meta.json").write_text(meta)
+
+    cache = Cache(tmp_path)
+    with cache.folder("k" * 64, folder):
+        pass
+    assert [entry.meta for entry in cache.entries()] == [{}]
 
 
 def test_a_lock_vanishes_with_its_holder(tmp_path):

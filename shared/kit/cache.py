@@ -1,4 +1,4 @@
-"""A cache of blobs and prepared shards on the worker's disk, shared by all its processes.
+"""A cache of blobs, prepared windows and teachers' answers on a worker's disk, shared by all its processes.
 
 Blobs are named by their content, shard folders by their key. An entry appears by one rename, so a reader sees all of it or
 nothing. A lock file per entry (flock: gone with its holder, however that dies) lets one process fetch while the others wait,
@@ -7,17 +7,40 @@ and keeps entries in use from being evicted.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _ABANDONED_S: Final = 86_400
+_META_LIMIT_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something in the cache, as it was when it was looked at."""
+
+    name: str
+    """The key of a folder, or a blob's digest in hex."""
+    path: Path
+    size_bytes: int
+    used_at: datetime
+    """Aware, UTC: when it was last opened."""
+    in_use: bool
+    meta: dict[str, Any] = field(default_factory=dict)
+    """A folder's ``meta.json``, as its maker wrote it; empty for blobs and for folders without one."""
+
+    @property
+    def is_folder(self) -> bool:
+        """False for a blob."""
+        return self.path.parent.parent.name == "folders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,14 @@ class Cache:
     def size_bytes(self) -> int:
         """Of all entries together."""
         return sum(size for _, _, size in self._entries())
+
+    def entries(self) -> list[Entry]:
+        """All entries, the least recently used first."""
+        return [self._described(*found) for found in sorted(self._entries())]
+
+    def remove(self, entry: Entry) -> bool:
+        """Remove an entry; False if somebody uses it."""
+        return self._remove_unused(entry.path)
 
     def sweep(self) -> None:
         """Remove what killed processes left unfinished: whatever nobody has touched for a day."""
@@ -112,6 +143,15 @@ class Cache:
         finally:
             os.close(lock)
 
+    def _described(self, used_at: float, path: Path, size_bytes: int) -> Entry:
+        try:
+            with self._locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                in_use = False
+        except BlockingIOError:
+            in_use = True
+        meta = _meta(path) if path.is_dir() else {}
+        return Entry(path.name, path, size_bytes, datetime.fromtimestamp(used_at, UTC), in_use, meta)
+
     def _remove_unused(self, path: Path) -> bool:
         try:
             with self._locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -131,6 +171,15 @@ class Cache:
 
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    try:
+        with (folder / "meta.json").open("rb") as file:
+            found = json.loads(file.read(_META_LIMIT_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _remove(path: Path) -> None:
