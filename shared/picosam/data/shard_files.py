@@ -175,7 +175,7 @@ class ShardReader:
             places = np.flatnonzero(part == number)
             for copies, stored in ((images, self._images[number]), (bits, self._masks[number])):
                 copies[places] = stored[row[places]]
-                _let_go(stored)
+                let_go(stored)
         return images, np.unpackbits(bits, axis=-1).view(np.bool_)
 
     def truth(self, index: int) -> Rle:
@@ -194,7 +194,7 @@ class ShardReader:
         return (self.folder / f"{kind}-{number:05d}.npy" for number in range(parts))
 
 
-def _let_go(stored: NDArray[np.uint8]) -> None:
+def let_go(stored: NDArray[Any]) -> None:
     """Stop counting the pages read as this process's memory: after an epoch that would be the whole dataset.
 
     They stay in the kernel's cache; mapping them again takes a microsecond or two.
