@@ -17,6 +17,9 @@ from shared.contracts.training import Augmentation
 DRAWS: Final = 7
 """Uniform numbers per sample: flip, scale, shift x, shift y, brightness, contrast, saturation."""
 
+SUREST: Final = 1e3
+"""Logits are cut off there. The interpolation of an infinite one would be no number, and no probability needs more."""
+
 _AUGMENT_STREAM: Final = 1
 _ORDER_STREAM: Final = 2
 
@@ -108,3 +111,21 @@ def augment(
         seen[row] = recolour(warp(images[row], view, size), uniform[row, 4:], settings)
         truth[row] = warp(masks[row].view(np.uint8) * np.uint8(255), view, size) >= 128
     return seen, truth
+
+
+def augment_answers(
+    logits: NDArray[np.float16], numbers: NDArray[np.int64], *, seed: int, settings: Augmentation, size: int
+) -> NDArray[np.float32]:
+    """A teacher's answers [B, S, S] as the student sees their windows: float32 [B, size, size], bilinear.
+
+    Through the same matrices as ``augment``. A view ends where the canvas does, so only the outer half of the outermost
+    pixels has no neighbour: there the edge's own value goes on. A constant would draw a rim of background round any object
+    that reaches the edge.
+    """
+    views = matrices(draws(seed, numbers), settings, logits.shape[1], size)
+    seen = np.empty((len(logits), size, size), np.float32)
+    for row, view in enumerate(views):
+        whole = np.clip(logits[row].astype(np.float32), -SUREST, SUREST)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cv2.warpAffine(whole, view, (size, size), dst=seen[row], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return seen

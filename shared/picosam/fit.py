@@ -2,19 +2,20 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shared.contracts.training import Compute, Recipe
 from shared.picosam import parallel
 from shared.picosam.allocator import keep_freed_memory
-from shared.picosam.loader import Batch, Loader, Windows
-from shared.picosam.losses import Losses, segmentation_loss
+from shared.picosam.loader import Answers, Batch, Loader, Windows
+from shared.picosam.losses import Losses
+from shared.picosam.objectives import FromMasks, Objective
 from shared.picosam.placement import threads_for
 from shared.picosam.state import Best, TrainState, learning_rate
 
@@ -49,8 +50,8 @@ class StepReport:
     step: int
     """Steps taken, this one included."""
     loss: float
-    bce: float
-    dice: float
+    parts: Mapping[str, float]
+    """What the loss is made of, by the names of the metrics: loss_bce, loss_dice, ..."""
     gradient_norm: float
     """Before clipping."""
     learning_rate: float
@@ -82,22 +83,33 @@ class Hooks(Protocol):
         """Every ``recipe.checkpoint_every`` steps and after the last: write ``state`` down."""
 
 
-def fit(state: TrainState, recipe: Recipe, compute: Compute, data: Windows, hooks: Hooks) -> Ending:
-    """Run from ``state.step`` to ``recipe.steps``.
+def fit(
+    state: TrainState,
+    recipe: Recipe,
+    compute: Compute,
+    data: Windows,
+    hooks: Hooks,
+    *,
+    objective: Objective | None = None,
+    answers: Answers | None = None,
+) -> Ending:
+    """Run from ``state.step`` to ``recipe.steps``. Without an ``objective`` the network learns from the masks alone;
+    ``answers``: a teacher's, to the windows of ``data``.
 
-    On a CPU the result is a function of state, recipe, data and thread count, bit for bit, however often it was interrupted
-    and restored. In a process group (``parallel.process_group``) each process takes its share of every batch; BatchNorm
-    then looks at its own share. Raises Diverged before a bad gradient reaches the weights.
+    On a CPU the result is a function of state, recipe, data, answers and thread count, bit for bit, however often it was
+    interrupted and restored. In a process group (``parallel.process_group``) each process takes its share of every batch;
+    BatchNorm then looks at its own share. Raises Diverged before a bad gradient reaches the weights.
     """
     torch.set_num_threads(threads_for(compute))
     keep_freed_memory()
-    network = parallel.replicate(state.model)
-    with Loader(data, recipe, first_step=state.step, rank=parallel.rank(), world=parallel.world()) as loader:
+    learner = _Learner(state, recipe, parallel.replicate(state.model), objective or FromMasks(recipe))
+    own = {"first_step": state.step, "rank": parallel.rank(), "world": parallel.world()}
+    with Loader(data, recipe, answers=answers, **own) as loader:
         batches = iter(loader)
         while state.step < recipe.steps:
             if parallel.on_first(hooks.stop_requested):
                 return Ending.STOPPED
-            report = _timed_step(state, recipe, network, batches, loader)
+            report = _timed_step(learner, batches, loader)
             parallel.on_first(lambda: hooks.on_step(report))  # noqa: B023 - called at once
             if _is_evaluation_step(state.step, recipe):
                 _take_score(state, recipe, parallel.on_first(lambda: hooks.on_eval(state)))
@@ -108,15 +120,26 @@ def fit(state: TrainState, recipe: Recipe, compute: Compute, data: Windows, hook
     return Ending.FINISHED
 
 
-def _timed_step(state: TrainState, recipe: Recipe, network: nn.Module, batches: Iterator[Batch], loader: Loader) -> StepReport:
+@dataclass(frozen=True, slots=True)
+class _Learner:
+    """What every step needs."""
+
+    state: TrainState
+    recipe: Recipe
+    network: nn.Module
+    """The state's model, wrapped where several processes train it."""
+    objective: Objective
+
+
+def _timed_step(learner: _Learner, batches: Iterator[Batch], loader: Loader) -> StepReport:
+    state, recipe = learner.state, learner.recipe
     begun, waited, rate = time.perf_counter(), loader.waited_s, learning_rate(state.step, recipe)
-    loss, bce, dice, norm = _step(state, recipe, network, next(batches))
+    measured = _step(learner, next(batches))
     return StepReport(
         step=state.step,
-        loss=loss,
-        bce=bce,
-        dice=dice,
-        gradient_norm=norm,
+        loss=measured.pop("loss"),
+        gradient_norm=measured.pop("gradient_norm"),
+        parts=measured,
         learning_rate=rate,
         images=recipe.batch_size,
         seconds=time.perf_counter() - begun,
@@ -124,17 +147,18 @@ def _timed_step(state: TrainState, recipe: Recipe, network: nn.Module, batches: 
     )
 
 
-def _step(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -> tuple[float, ...]:
-    """One optimiser step; the loss, its two parts and the gradient's norm, as all processes together see them."""
+def _step(learner: _Learner, batch: Batch) -> dict[str, float]:
+    """One optimiser step; the loss, its parts and the gradient's norm, as all processes together see them."""
+    state, recipe = learner.state, learner.recipe
     # So that whatever a network draws by itself (dropout) is the same after a resume, without keeping generators' states.
     torch.manual_seed((recipe.seed << 32) + state.step * parallel.world() + parallel.rank())
-    losses = forward(state, recipe, network, batch)
+    losses = forward(state, learner.network, batch, learner.objective)
     losses.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), recipe.grad_clip_norm)
-    mine = torch.stack([losses.total, losses.bce, losses.dice, norm]).detach()
-    measured = tuple(parallel.mean(mine).tolist())
-    if not all(map(math.isfinite, measured)):
-        raise Diverged(state.step + 1, f"loss {measured[0]:g}, gradient norm {measured[3]:g}", recipe)
+    measured = _measured(losses, norm)
+    if not all(map(math.isfinite, measured.values())):
+        what = f"loss {measured['loss']:g}, gradient norm {measured['gradient_norm']:g}"
+        raise Diverged(state.step + 1, what, recipe)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state.step, recipe)
     state.optimizer.step()
@@ -144,12 +168,19 @@ def _step(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -
     return measured
 
 
-def forward(state: TrainState, recipe: Recipe, network: nn.Module, batch: Batch) -> Losses:
+def _measured(losses: Losses, norm: Tensor) -> dict[str, float]:
+    """In one message between the processes, and one copy from the device."""
+    mine = {"loss": losses.total, "gradient_norm": norm, **losses.parts}
+    together = parallel.mean(torch.stack(list(mine.values())).detach())
+    return dict(zip(mine, together.tolist(), strict=True))
+
+
+def forward(state: TrainState, network: nn.Module, batch: Batch, objective: Objective) -> Losses:
     """The losses of one process's share of a batch."""
-    masks = batch.masks.to(state.placement.device, non_blocking=True)
+    here = batch.to(state.placement.device)
     with state.placement.autocast():
         logits = network(state.placement.inputs(batch.images))  # [b, 1, 96, 96]
-    return segmentation_loss(logits, masks, bce_weight=recipe.bce_weight, dice_weight=recipe.dice_weight)
+    return objective(logits, here, state.step)
 
 
 def _is_evaluation_step(step: int, recipe: Recipe) -> bool:

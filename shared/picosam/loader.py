@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.contracts.training import Recipe
-from shared.picosam.augment import augment, canvas_for, epoch_order
+from shared.picosam.augment import augment, augment_answers, canvas_for, epoch_order
 
 INPUT_SIZE: Final = 96
 """Model pixels per side."""
@@ -36,6 +36,18 @@ class Windows(Protocol):
         """Images uint8 [B, S, S, 3] RGB and masks bool [B, S, S]."""
 
 
+class Answers(Protocol):
+    """A teacher's answers to windows, in the windows' order."""
+
+    def __len__(self) -> int: ...
+
+    def answers(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Logits float16 [B, S, S] over the windows' canvas, and the quality of each answer (an IoU), float32 [B].
+
+        A quality that is no number says that there is no answer.
+        """
+
+
 class Pool:
     """Several sets of windows drawn from as one."""
 
@@ -55,12 +67,49 @@ class Pool:
         """Images and masks in the order asked for."""
         images = np.empty((len(indices), self.canvas, self.canvas, 3), np.uint8)
         masks = np.empty((len(indices), self.canvas, self.canvas), np.bool_)
-        owner = np.searchsorted(self._ends, indices, side="right")
-        for number in np.unique(owner):
-            rows = np.flatnonzero(owner == number)
-            start = self._ends[number] - len(self._parts[number])
-            images[rows], masks[rows] = self._parts[number].windows(indices[rows] - start)
+        for number, rows, own in _by_part(self._ends, indices):
+            images[rows], masks[rows] = self._parts[number].windows(own)
         return images, masks
+
+
+class AnswerPool:
+    """The answers to a pool's windows: a set for each of its sets, in the same order."""
+
+    def __init__(self, parts: Sequence[Answers]) -> None:
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def answers(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        """Logits and qualities in the order asked for."""
+        logits, quality = np.empty(0, np.float16), np.empty(len(indices), np.float32)
+        for number, rows, own in _by_part(self._ends, indices):
+            found, quality[rows] = self._parts[number].answers(own)
+            if not logits.size:
+                logits = np.empty((len(indices), *found.shape[1:]), np.float16)
+            logits[rows] = found
+        return logits, quality
+
+
+def _by_part(ends: NDArray[np.int64], indices: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
+    """Of each part that holds some of ``indices``: its number, their places in ``indices``, and their places in the part."""
+    owner = np.searchsorted(ends, indices, side="right")
+    for number in np.unique(owner).tolist():
+        rows = np.flatnonzero(owner == number)
+        start = ends[number - 1] if number else 0
+        yield number, rows, indices[rows] - start
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A teacher's word on a batch."""
+
+    logits: Tensor
+    """float32 [b, 1, 96, 96], all finite."""
+    quality: Tensor
+    """float32 [b]: the IoU that the teacher expects or has reached; NaN: it gave no answer, and its logits are 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +122,16 @@ class Batch:
     """uint8 [b, 3, 96, 96], stored channels-last."""
     masks: Tensor
     """uint8 0 or 1, [b, 1, 96, 96]."""
+    answers: Taught | None = None
+    """None where there is no teacher."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with masks and answers on ``device``; the images follow through ``Placement.inputs``."""
+        masks, answers = self.masks.to(device, non_blocking=True), self.answers
+        if answers is not None:
+            logits = answers.logits.to(device, non_blocking=True)
+            answers = Taught(logits=logits, quality=answers.quality.to(device, non_blocking=True))
+        return Batch(numbers=self.numbers, images=self.images, masks=masks, answers=answers)
 
 
 def sample_numbers(step: int, batch_size: int, *, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
@@ -89,12 +148,26 @@ def windows_of(numbers: NDArray[np.int64], *, seed: int, count: int) -> NDArray[
     return np.array([orders[int(epoch)][number % count] for epoch, number in zip(epochs, numbers, strict=True)], np.int64)
 
 
-def make_batch(data: Windows, recipe: Recipe, numbers: NDArray[np.int64]) -> Batch:
-    """The batch of the samples ``numbers``: a pure function of data, recipe and numbers."""
-    images, masks = data.windows(windows_of(numbers, seed=recipe.seed, count=len(data)))
+def make_batch(data: Windows, recipe: Recipe, numbers: NDArray[np.int64], answers: Answers | None = None) -> Batch:
+    """The batch of the samples ``numbers``: a pure function of data, recipe, numbers and the teacher's answers."""
+    chosen = windows_of(numbers, seed=recipe.seed, count=len(data))
+    images, masks = data.windows(chosen)
     seen, truth = augment(images, masks, numbers, seed=recipe.seed, settings=recipe.augmentation, size=INPUT_SIZE)
-    # A transposed view of [B, H, W, C] is a channels-last tensor: no copy.
-    return Batch(numbers=numbers, images=torch.from_numpy(seen).permute(0, 3, 1, 2), masks=torch.from_numpy(truth).unsqueeze(1))
+    return Batch(
+        numbers=numbers,
+        images=torch.from_numpy(seen).permute(0, 3, 1, 2),  # of [B, H, W, C] a channels-last tensor: no copy
+        masks=torch.from_numpy(truth).unsqueeze(1),
+        answers=None if answers is None else _taught(*answers.answers(chosen), numbers, recipe),
+    )
+
+
+def _taught(logits: NDArray[np.float16], quality: NDArray[np.float32], numbers: NDArray[np.int64], recipe: Recipe) -> Taught:
+    seen = augment_answers(logits, numbers, seed=recipe.seed, settings=recipe.augmentation, size=INPUT_SIZE)
+    known = np.isfinite(quality) & np.isfinite(seen).all(axis=(1, 2))
+    # Weighing a number that is none by 0 would still spoil the whole batch.
+    seen[~known] = 0
+    quality = np.where(known, quality, np.float32(np.nan))
+    return Taught(logits=torch.from_numpy(seen).unsqueeze(1), quality=torch.from_numpy(quality))
 
 
 class Loader:
@@ -103,10 +176,20 @@ class Loader:
     Use as a context manager: leaving it ends the thread. An error while loading is raised where the batch is asked for.
     """
 
-    def __init__(self, data: Windows, recipe: Recipe, *, first_step: int = 0, rank: int = 0, world: int = 1) -> None:
-        """ValueError if the windows' margin is too small for the augmentation, or the batch cannot be shared out."""
-        _check(data, recipe, world)
-        self._data, self._recipe = data, recipe
+    def __init__(
+        self,
+        data: Windows,
+        recipe: Recipe,
+        *,
+        answers: Answers | None = None,
+        first_step: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        """ValueError if the windows' margin is too small for the augmentation, the batch cannot be shared out, or the
+        answers belong to other windows."""
+        _check(data, recipe, world, answers)
+        self._data, self._recipe, self._answers = data, recipe, answers
         self._steps = range(first_step, recipe.steps)
         self._rank, self._world = rank, world
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
@@ -138,7 +221,7 @@ class Loader:
         try:
             for step in self._steps:
                 numbers = sample_numbers(step, self._recipe.batch_size, rank=self._rank, world=self._world)
-                self._hand_over(make_batch(self._data, self._recipe, numbers))
+                self._hand_over(make_batch(self._data, self._recipe, numbers, self._answers))
                 if self._closing.is_set():
                     return
         except Exception as error:
@@ -152,7 +235,7 @@ class Loader:
                 continue
 
 
-def _check(data: Windows, recipe: Recipe, world: int) -> None:
+def _check(data: Windows, recipe: Recipe, world: int, answers: Answers | None) -> None:
     needed = canvas_for(recipe.augmentation, INPUT_SIZE)
     if data.canvas < needed:
         raise ValueError(f"the augmentation looks {needed} pixels wide, the windows have {data.canvas}; prepare wider ones")
@@ -160,3 +243,5 @@ def _check(data: Windows, recipe: Recipe, world: int) -> None:
         raise ValueError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes; choose a multiple")
     if not len(data):
         raise ValueError("there are no windows to train on")
+    if answers is not None and len(answers) != len(data):
+        raise ValueError(f"the teacher answered {len(answers)} windows, there are {len(data)}: its answers belong to others")

@@ -16,6 +16,7 @@ from shared.picosam import checkpoint, fit
 from shared.picosam.data.shards import ShardReader
 from shared.picosam.fit import Diverged, Ending, StepReport
 from shared.picosam.loader import make_batch
+from shared.picosam.objectives import FromMasks
 from shared.picosam.state import TrainState, new_state
 
 STORED = Path(__file__).parent / "golden" / "losses.json"
@@ -123,7 +124,7 @@ def test_gradients_of_a_batch_of_8_are_those_of_4_batches_of_2(drawn_windows, a_
     def gradients(parts: list[np.ndarray]) -> list[torch.Tensor]:
         state.optimizer.zero_grad()
         for numbers in parts:
-            losses = fit.forward(state, recipe, state.model, make_batch(data, recipe, numbers))
+            losses = fit.forward(state, state.model, make_batch(data, recipe, numbers), FromMasks(recipe))
             (losses.total / len(parts)).backward()
         return [parameter.grad.clone() for parameter in state.model.parameters()]
 

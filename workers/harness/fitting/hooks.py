@@ -111,7 +111,7 @@ class TrainingHooks:
         loss = sum(self._losses) / len(self._losses)
         self._losses.clear()
         self.history.add(report.step, {"loss": loss})
-        figures = {"loss": loss, "loss_bce": report.bce, "loss_dice": report.dice, "gradient_norm": report.gradient_norm}
+        figures = {"loss": loss, **report.parts, "gradient_norm": report.gradient_norm}
         speed = {"learning_rate": report.learning_rate, "images_per_second": rate, "waited_s": report.waited_s}
         self.sink.metrics({**figures, **speed}, step=report.step)
 
