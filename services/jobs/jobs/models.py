@@ -1,4 +1,4 @@
-"""Tables of jobs: the job itself, its events, the datasets that it reads, and leases of periodic work."""
+"""Tables of jobs: the job itself, its events, the datasets and model versions that it reads, and leases of periodic work."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.jobs.jobs.domain import Standing
 from shared.contracts.base import new_id
-from shared.contracts.jobs import EventType, JobError, JobKind, JobState
+from shared.contracts.jobs import EventType, JobError, JobKind, JobParent, JobState
 from shared.kit.database import Base
 
 
@@ -49,16 +49,28 @@ class Job(Base):
     last_report_no: Mapped[int] = mapped_column(default=0)
     progress: Mapped[dict[str, Any] | None]
     checkpoint: Mapped[dict[str, Any] | None]
-    initial_model: Mapped[dict[str, Any] | None]
-    """The ModelGrant of a job that starts from a registered version: an alias is resolved when the job is submitted."""
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     outputs: Mapped[list[Any]] = mapped_column(default=list)
     mlflow_run_id: Mapped[str | None]
 
+    parent_kind: Mapped[str | None] = mapped_column(String(16))
+    parent_id: Mapped[str | None] = mapped_column(String(36))
+    parent_part: Mapped[str | None] = mapped_column(String(128))
+    parent_run_id: Mapped[str | None] = mapped_column(String(64))
+    """MLflow run below which the job's own run is shown."""
+
     __table_args__ = (
+        Index("ix_jobs_parent_kind_parent_id", "parent_kind", "parent_id"),
         Index("ix_jobs_state_lease_until", "state", "lease_until"),
         Index("ix_jobs_state_next_dispatch_at", "state", "next_dispatch_at"),
     )
+
+    @property
+    def parent(self) -> JobParent | None:
+        """What the job is part of."""
+        if self.parent_kind is None:
+            return None
+        return JobParent.model_validate({"kind": self.parent_kind, "id": self.parent_id, "part": self.parent_part})
 
     @property
     def standing(self) -> Standing:
@@ -92,6 +104,24 @@ class JobDataset(Base):
     dataset_id: Mapped[str] = mapped_column(String(36), index=True)
     dataset_name: Mapped[str] = mapped_column(String(63))
     split: Mapped[str] = mapped_column(String(63))
+    role: Mapped[str] = mapped_column(String(63))
+    """What the job does with it: train, validation or dataset."""
+    digest: Mapped[str | None] = mapped_column(String(71))
+    """Of the dataset as a worker was given it; None before the first claim."""
+
+
+class JobModel(Base):
+    """A registered version that a job reads. An alias is resolved when the job is submitted."""
+
+    __tablename__ = "job_models"
+    __table_args__ = (Index("ix_job_models_name_version", "name", "version"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(63), primary_key=True)
+    """initial_model, teacher, models.0, models.1, ..."""
+    name: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int]
+    artifact_uri: Mapped[str]
 
 
 class ServiceLease(Base):

@@ -52,10 +52,10 @@ def claim(session: Session, job_id: str, *, worker: str, lease: timedelta) -> Cl
         job = moves.apply(session, job, [claimed], worker=worker, lease_until=db_now(session) + lease)
     except JobChanged:
         return NotClaimable(f"The job {job_id} went to another worker.", state=JobState.RUNNING)
-    return _claim_of(job, found, lease)
+    return _claim_of(job, found, sources.models_of(session, job), lease)
 
 
-def _claim_of(job: Job, datasets: list[DatasetGrant], lease: timedelta) -> Claim:
+def _claim_of(job: Job, datasets: list[DatasetGrant], models: dict[str, ModelGrant], lease: timedelta) -> Claim:
     return Claim(
         job_id=job.id,
         kind=job.kind,
@@ -69,7 +69,8 @@ def _claim_of(job: Job, datasets: list[DatasetGrant], lease: timedelta) -> Claim
         checkpoint=Checkpoint.model_validate(job.checkpoint) if job.checkpoint else None,
         mlflow_run_id=job.mlflow_run_id,
         datasets=datasets,
-        models={"initial_model": ModelGrant.model_validate(job.initial_model)} if job.initial_model else {},
+        models=models,
+        parent_run_id=job.parent_run_id,
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, delete, insert, select, tuple_, up
 from sqlalchemy.orm import Session
 
 from services.jobs.jobs.domain import HELD, Standing
-from services.jobs.jobs.models import Job, JobDataset, JobEventRow
+from services.jobs.jobs.models import Job, JobDataset, JobEventRow, JobModel
 from shared.contracts.base import Digest
 from shared.contracts.jobs import EventType, JobKind, JobState
 
@@ -94,6 +94,12 @@ def reads_of(session: Session, job_ids: Iterable[str]) -> Sequence[JobDataset]:
     """The splits that the jobs read, by job and position."""
     rows = select(JobDataset).where(JobDataset.job_id.in_(list(job_ids)))
     return session.scalars(rows.order_by(JobDataset.job_id, JobDataset.position)).all()
+
+
+def models_of(session: Session, job_ids: Iterable[str]) -> Sequence[JobModel]:
+    """The registered versions that the jobs read, by job and role."""
+    rows = select(JobModel).where(JobModel.job_id.in_(list(job_ids)))
+    return session.scalars(rows.order_by(JobModel.job_id, JobModel.role)).all()
 
 
 def active_on_dataset(session: Session, dataset_id: str) -> Sequence[Job]:

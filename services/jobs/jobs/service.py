@@ -8,12 +8,10 @@ from sqlalchemy.orm import Session
 from services.jobs.jobs import moves, repository
 from services.jobs.jobs.domain import IllegalMove
 from services.jobs.jobs.errors import JobNotCancellable, JobNotFound, JobNotRetryable
-from services.jobs.jobs.models import Job, JobDataset
+from services.jobs.jobs.models import Job, JobDataset, JobModel
 from services.jobs.jobs.repository import NewEvent
 from shared.contracts.base import is_id, new_id
-from shared.contracts.imports import DatasetImportSpec, ModelImportSpec
-from shared.contracts.jobs import EventType, JobError, JobOutput
-from shared.contracts.training import TrainingSpec
+from shared.contracts.jobs import EventType, JobError, JobOutput, JobParent, JobSpec
 from shared.contracts.worker import ModelGrant
 
 
@@ -23,21 +21,27 @@ class Read(NamedTuple):
     dataset_id: str
     dataset_name: str
     split: str
+    role: str
+    """What the job does with it: train, validation or dataset."""
 
 
 def enqueue(
     session: Session,
     *,
-    spec: TrainingSpec | DatasetImportSpec | ModelImportSpec,
+    spec: JobSpec,
     owner: str,
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
     reads: Sequence[Read] = (),
-    initial_model: ModelGrant | None = None,
+    models: Mapping[str, ModelGrant] | None = None,
+    parent: JobParent | None = None,
+    parent_run_id: str | None = None,
 ) -> Job:
     """Queue a job in the caller's transaction; its message is sent after the commit, and again until a worker claims it.
 
-    ``reads``: the datasets that the spec names, in its order, already resolved. ``owner``: the name of the caller's key.
+    ``reads``: the datasets that the spec names, in its order, already resolved. ``models``: the registered
+    versions that it names, by role, already held (`models.references`). ``owner``: the name of the caller's key. ``parent``:
+    what the job is part of. ``parent_run_id``: the MLflow run below which the job's own is shown.
     """
     job = Job(
         id=new_id(),
@@ -46,10 +50,14 @@ def enqueue(
         spec=spec.model_dump(mode="json"),
         owner=owner,
         tags=dict(tags or {}),
-        initial_model=initial_model.model_dump(mode="json") if initial_model else None,
+        parent_kind=parent.kind if parent else None,
+        parent_id=parent.id if parent else None,
+        parent_part=parent.part if parent else None,
+        parent_run_id=parent_run_id,
     )
     job = moves.begin(session, job)
     session.add_all(JobDataset(job_id=job.id, position=at, **read._asdict()) for at, read in enumerate(reads))
+    session.add_all(JobModel(job_id=job.id, role=role, **grant.model_dump()) for role, grant in (models or {}).items())
     session.flush()
     return job
 

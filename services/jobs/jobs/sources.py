@@ -12,7 +12,7 @@ from services.jobs.jobs.service import Read, dataset_gone
 from shared.contracts.datasets import DatasetSelection, DatasetState
 from shared.contracts.jobs import JobError
 from shared.contracts.training import TrainingSpec
-from shared.contracts.worker import DatasetGrant
+from shared.contracts.worker import DatasetGrant, ModelGrant
 from shared.kit.problems import InvalidRequest
 
 
@@ -21,11 +21,11 @@ def resolve(session: Session, spec: TrainingSpec) -> list[Read]:
 
     Raises InvalidRequest for an unknown dataset or split, DatasetNotReady for a dataset whose import failed.
     """
-    named = [(f"body.train.{at}", selection) for at, selection in enumerate(spec.train)]
-    return [_resolve(session, selection, field) for field, selection in [*named, ("body.validation", spec.validation)]]
+    named = [(f"body.train.{at}", selection, "train") for at, selection in enumerate(spec.train)]
+    return [_resolve(session, *each) for each in [*named, ("body.validation", spec.validation, "validation")]]
 
 
-def _resolve(session: Session, selection: DatasetSelection, field: str) -> Read:
+def _resolve(session: Session, field: str, selection: DatasetSelection, role: str) -> Read:
     dataset = datasets.find(session, selection.dataset)
     if dataset is None:
         hint = "`GET /v1/datasets` lists the datasets"
@@ -36,7 +36,7 @@ def _resolve(session: Session, selection: DatasetSelection, field: str) -> Read:
     if dataset.state == DatasetState.READY and selection.split not in dataset.splits:
         message = f"{dataset.name!r} has no split {selection.split!r}"
         raise InvalidRequest.of_field(f"{field}.split", message, _splits_of(dataset))
-    return Read(dataset.id, dataset.name, selection.split)
+    return Read(dataset.id, dataset.name, selection.split, role)
 
 
 def _splits_of(dataset: Dataset) -> str:
@@ -52,8 +52,14 @@ def grants(session: Session, job: Job) -> list[DatasetGrant] | JobError | str:
         if obstacle is not None:
             return obstacle
         assert dataset is not None
+        read.digest = dataset.digest  # what the job saw is known even after the dataset was deleted
         found.append(grant_of(dataset))
     return found
+
+
+def models_of(session: Session, job: Job) -> dict[str, ModelGrant]:
+    """What the job's worker is told of the registered versions that it reads, by role."""
+    return {row.role: ModelGrant.model_validate(row) for row in repository.models_of(session, [job.id])}
 
 
 def _obstacle(dataset: Dataset | None, read: JobDataset) -> JobError | str | None:

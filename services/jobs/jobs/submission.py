@@ -17,5 +17,11 @@ def submit_training(session: Session, body: TrainingSubmission, *, owner: str, i
     spec = TrainingSpec.model_validate(body.model_dump(exclude={"name", "tags"}))
     reads = sources.resolve(session, spec)
     return service.enqueue(
-        session, spec=spec, owner=owner, name=body.name, tags=body.tags, reads=reads, initial_model=initial_model
+        session,
+        spec=spec,
+        owner=owner,
+        name=body.name,
+        tags=body.tags,
+        reads=reads,
+        models={"initial_model": initial_model} if initial_model else {},
     )

@@ -1,4 +1,7 @@
-"""Tables of models: what is to be registered or was, and what each version came from. The registry itself is MLflow."""
+"""Table of models: what is to be registered or was. The registry itself is MLflow.
+
+What a version came from is what its job read: `job_datasets` and `job_models`.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -51,24 +54,3 @@ class ModelVersion(Base):
     next_attempt_at: Mapped[datetime]
     """When a pending row is due; moved on by whoever takes it, so that replicas do not meet."""
     created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
-
-
-class ParentKind(StrEnum):
-    """What a version can come from."""
-
-    DATASET = "dataset"
-    MODEL = "model"
-
-
-class LineageEdge(Base):
-    """``version_id`` was made from ``parent``: a dataset's id, or ``name/version`` of a model."""
-
-    __tablename__ = "lineage_edges"
-    __table_args__ = (
-        CheckConstraint("parent_kind IN ('dataset', 'model')", name="parent_kind"),
-        Index("ix_lineage_edges_parent_kind_parent", "parent_kind", "parent"),
-    )
-
-    version_id: Mapped[str] = mapped_column(ForeignKey("model_versions.id", ondelete="CASCADE"), primary_key=True)
-    parent_kind: Mapped[ParentKind] = mapped_column(String(16), primary_key=True)
-    parent: Mapped[str] = mapped_column(String(128), primary_key=True)

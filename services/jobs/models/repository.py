@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from services.jobs.jobs.models import Job, JobDataset
-from services.jobs.jobs.repository import ACTIVE
-from services.jobs.models.models import LineageEdge, ModelVersion, ParentKind, RegistrationState
+from services.jobs.jobs import repository as jobs
+from services.jobs.jobs.models import Job, JobModel
+from services.jobs.models.models import ModelVersion, RegistrationState
 
 _GONE = (RegistrationState.DELETED, RegistrationState.FAILED)
 
@@ -42,31 +42,27 @@ def by_version(session: Session, name: str, versions: Iterable[int]) -> dict[int
     return {row.version: row for row in session.scalars(query) if row.version is not None}
 
 
-def parents_of(session: Session, row_ids: Iterable[str]) -> dict[str, list[str]]:
-    """What these rows came from, datasets first."""
-    query = select(LineageEdge).where(LineageEdge.version_id.in_(list(row_ids)))
-    found: dict[str, list[str]] = {}
-    for edge in session.scalars(query.order_by(LineageEdge.parent_kind, LineageEdge.parent)):
-        found.setdefault(edge.version_id, []).append(edge.parent)
-    return found
+def parents_of(session: Session, job_ids: Iterable[str]) -> dict[str, list[str]]:
+    """What these jobs' versions came from, each once: ids of datasets, then `name/version` of models."""
+    ids, found = list(job_ids), dict[str, dict[str, None]]()
+    for read in sorted(jobs.reads_of(session, ids), key=lambda read: read.dataset_id):
+        found.setdefault(read.job_id, {})[read.dataset_id] = None
+    for model in sorted(jobs.models_of(session, ids), key=lambda model: (model.name, model.version)):
+        found.setdefault(model.job_id, {})[f"{model.name}/{model.version}"] = None
+    return {job_id: list(parents) for job_id, parents in found.items()}
 
 
 def children_of(session: Session, name: str, version: int) -> Sequence[ModelVersion]:
     """Versions that were made from this one, pending ones included."""
-    edges = select(LineageEdge.version_id).where(
-        LineageEdge.parent_kind == ParentKind.MODEL, LineageEdge.parent == f"{name}/{version}"
-    )
-    query = select(ModelVersion).where(ModelVersion.id.in_(edges), ModelVersion.state.not_in(_GONE))
+    query = select(ModelVersion).where(ModelVersion.job_id.in_(_readers(name, version)), ModelVersion.state.not_in(_GONE))
     return session.scalars(query.order_by(ModelVersion.id)).all()
 
 
 def jobs_using(session: Session, name: str, version: int) -> Sequence[Job]:
-    """Jobs that are not final and start from this version."""
-    used = Job.initial_model["name"].as_string() == name, Job.initial_model["version"].as_integer() == version
-    return session.scalars(select(Job).where(Job.state.in_(ACTIVE), *used).order_by(Job.id)).all()
+    """Jobs that are not final and read this version, in whatever role."""
+    query = select(Job).where(Job.id.in_(_readers(name, version)), Job.state.in_(jobs.ACTIVE))
+    return session.scalars(query.order_by(Job.id)).all()
 
 
-def datasets_read_by(session: Session, job_id: str) -> list[str]:
-    """Ids of the datasets that a job reads, each once."""
-    query = select(JobDataset.dataset_id).where(JobDataset.job_id == job_id).distinct().order_by(JobDataset.dataset_id)
-    return list(session.scalars(query))
+def _readers(name: str, version: int) -> Select[str]:
+    return select(JobModel.job_id).where(JobModel.name == name, JobModel.version == version)

@@ -11,11 +11,11 @@ from services.jobs.jobs.models import Job
 from services.jobs.models import registration, repository
 from services.jobs.models.domain import is_alias
 from services.jobs.models.errors import InvalidAlias, ModelNotFound, VersionInUse, VersionNotFound, asking_registry
-from services.jobs.models.models import LineageEdge, ModelVersion, ParentKind, RegistrationState
+from services.jobs.models.models import ModelVersion, RegistrationState
 from services.jobs.runtime import Services
 from shared.contracts.base import Digest
 from shared.contracts.models import ModelOut, VersionOut
-from shared.contracts.worker import ModelGrant, RegisterModel
+from shared.contracts.worker import RegisterModel
 from shared.kit.database import begin_reading, db_now
 from shared.kit.mlflow_api import MlflowApi, MlflowRefused
 from shared.kit.pages import PageParams, decode_cursor, encode_cursor
@@ -31,7 +31,7 @@ OWNER_TAG: Final = "picofleet.owner"
 def register_outputs(session: Session, job: Job, models: Sequence[RegisterModel]) -> None:
     """Promise a version for each of ``models``; they are made after the commit. Call it in the transaction of `finish`."""
     now = db_now(session)
-    parents = _parents(session, job)
+    parents = repository.parents_of(session, [job.id]).get(job.id, [])
     for model in models:
         row = ModelVersion(
             job_id=job.id,
@@ -45,23 +45,13 @@ def register_outputs(session: Session, job: Job, models: Sequence[RegisterModel]
             next_attempt_at=now,
         )
         session.add(row)
-        session.flush()
-        session.add_all(LineageEdge(version_id=row.id, parent_kind=kind, parent=parent) for kind, parent in parents)
     session.flush()
     signals.of(session).loops.add(registration.LOOP)
 
 
-def _parents(session: Session, job: Job) -> list[tuple[ParentKind, str]]:
-    datasets = [(ParentKind.DATASET, dataset_id) for dataset_id in repository.datasets_read_by(session, job.id)]
-    if job.initial_model is None:
-        return datasets
-    initial = ModelGrant.model_validate(job.initial_model)
-    return [*datasets, (ParentKind.MODEL, f"{initial.name}/{initial.version}")]
-
-
-def _version_tags(job: Job, model: RegisterModel, parents: Iterable[tuple[ParentKind, str]]) -> dict[str, str]:
+def _version_tags(job: Job, model: RegisterModel, parents: Iterable[str]) -> dict[str, str]:
     """The job's own tags first: none of them may pose as one of ours."""
-    ours = {OWNER_TAG: job.owner, PARENTS_TAG: " ".join(parent for _, parent in parents)}
+    ours = {OWNER_TAG: job.owner, PARENTS_TAG: " ".join(parents)}
     return job.tags | model.tags | ours
 
 
@@ -233,7 +223,7 @@ def _versions_out(services: Services, name: str, found: Sequence[dict[str, Any]]
     with services.sessions.begin() as session:
         begin_reading(session)
         rows = repository.by_version(session, name, [int(version["version"]) for version in found])
-        parents = repository.parents_of(session, [row.id for row in rows.values()])
+        parents = repository.parents_of(session, [row.job_id for row in rows.values()])
     return [_version_out(version, rows.get(int(version["version"])), parents, aliases) for version in found]
 
 
@@ -251,7 +241,7 @@ def _version_out(
         run_id=version.get("run_id") or None,
         job_id=row.job_id if row else None,
         metrics=row.metrics if row else {},
-        parents=parents.get(row.id, []) if row else [],
+        parents=parents.get(row.job_id, []) if row else [],
     )
 
 

@@ -61,7 +61,7 @@ class Factory:
     def job_in(self, session: Session, *, initial: ModelGrant | None = None, **tags: str) -> str:
         """The same, in a transaction of the caller's."""
         spec = ModelImportSpec(blob="sha256:" + "0" * 64, format=WeightsFormat.ONNX)
-        return enqueue(session, spec=spec, owner="ada", tags=tags, initial_model=initial).id
+        return enqueue(session, spec=spec, owner="ada", tags=tags, models={"initial_model": initial} if initial else {}).id
 
     def finish(self, job_id: str, *outputs: str, run_id: str | None = None, **values: Any) -> None:
         """What `finish` does for models: promise a version per output."""

@@ -157,7 +157,9 @@ def test_parents_are_the_datasets_and_the_initial_model(services, make, client, 
     job_id = make.job(initial=make.grant(first))
     with services.sessions.begin() as session:
         for position, split in enumerate(("train", "val")):
-            session.add(JobDataset(job_id=job_id, position=position, dataset_id="d1", dataset_name="coco", split=split))
+            session.add(
+                JobDataset(job_id=job_id, position=position, dataset_id="d1", dataset_name="coco", split=split, role=split)
+            )
     make.finish(job_id)
     registration.tick(services)
     version = client.get(f"/v1/models/{make.name}/versions/2", headers=viewer).json()
