@@ -21,6 +21,7 @@ T = TypeVar("T", bound=BaseModel)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="May be repeated.")]
 PIPE_WIDTH: Final = 4096
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from shared.client.cli.common import Globals, Interrupted, checked, escaped, out
-from shared.client.cli.jobs import require_success
+from shared.client.cli.job_view import require_success
 from shared.client.cli.platform import DataOption, state_table
 from shared.client.cli.watch import clock, follow
 from shared.client.demo_data import DemoData, ensure_registered, generated, real_images, selections

@@ -22,7 +22,7 @@ from shared.client.cli.common import (
     show_list,
 )
 from shared.client.cli.completion import complete_model
-from shared.client.cli.jobs import require_success
+from shared.client.cli.job_view import require_success
 from shared.client.cli.transfer import Transfer
 from shared.client.cli.watch import follow
 from shared.contracts.imports import WeightsFormat

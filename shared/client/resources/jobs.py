@@ -9,7 +9,17 @@ from shared.client.errors import NotReachable, ProblemError
 from shared.client.resources.pages import every
 from shared.client.sse import ServerEvent, server_events
 from shared.client.transport import Transport, parsed, pause_s
-from shared.contracts.jobs import EventType, JobEvent, JobKind, JobKindOut, JobOut, JobState, TrainingSubmission
+from shared.contracts.jobs import (
+    DistillationSubmission,
+    EvaluationSubmission,
+    EventType,
+    JobEvent,
+    JobKind,
+    JobKindOut,
+    JobOut,
+    JobState,
+    TrainingSubmission,
+)
 
 
 class Jobs:
@@ -21,6 +31,14 @@ class Jobs:
     def submit_training(self, submission: TrainingSubmission) -> JobOut:
         """Queue a training job."""
         return parsed(JobOut, self._transport.call("POST", "/v1/jobs/training", body=submission))
+
+    def submit_distillation(self, submission: DistillationSubmission) -> JobOut:
+        """Queue a distillation job; ProblemError 422 if the teacher's checkpoint is not to be had."""
+        return parsed(JobOut, self._transport.call("POST", "/v1/jobs/distillation", body=submission))
+
+    def submit_evaluation(self, submission: EvaluationSubmission) -> JobOut:
+        """Queue an evaluation job."""
+        return parsed(JobOut, self._transport.call("POST", "/v1/jobs/evaluation", body=submission))
 
     def kinds(self) -> "list[JobKindOut]":
         """The kinds of jobs and the JSON schema of each submission."""
