@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared.contracts.base import Digest, Name, Strict
 from shared.contracts.datasets import Source, SplitRule
+from shared.contracts.training import Architecture
 
 
 class DatasetImportSpec(Strict):
@@ -26,7 +27,7 @@ class WeightsFormat(StrEnum):
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
     STATE_DICT = "state_dict"
-    """A PyTorch state dict (.pt, .pth), with our key names or the published PicoSAM2's. Loaded with weights_only."""
+    """A PyTorch state dict (.pt, .pth), with our key names or the published ones. Loaded with weights_only."""
 
 
 class ModelImportSpec(Strict):
@@ -36,11 +37,13 @@ class ModelImportSpec(Strict):
     spec_version: Literal[1] = 1
     blob: Digest = Field(description="the weights, uploaded with `POST /v1/blobs`")
     format: WeightsFormat
-    architecture: Literal["picosam2"] = "picosam2"
+    architecture: Architecture = "picosam2"
     input_scale: Literal["pixel/256", "imagenet"] = Field(
         default="pixel/256",
         description="what a state dict without an inner normalisation expects: pixel/256, or ImageNet's mean and std "
-        "(the published PicoSAM2), which the import then writes into the input BatchNorm",
+        "(the published PicoSAM2 and PicoSAM3), which the import then writes into the input BatchNorm",
     )
-    register_as: Name = "picosam2"
+    register_as: Name = Field(
+        default_factory=lambda data: data.get("architecture", "picosam2"), description="default: the architecture's name"
+    )
     description: str = Field(default="", max_length=2000)

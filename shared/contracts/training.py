@@ -134,7 +134,9 @@ class FittingSpec(Strict):
         default=None, max_length=128, description="start from a registered version: name/version or name@alias"
     )
     register_as: str | None = Field(
-        default="picosam2", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="null: register nothing"
+        default_factory=lambda data: data["recipe"].architecture if "recipe" in data else None,  # a bad recipe is refused
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$",
+        description="default: the architecture's name; null: register nothing",
     )
 
     @model_validator(mode="after")

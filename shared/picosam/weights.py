@@ -30,7 +30,7 @@ from shared.picosam.prompt import INPUT_SIZE
 from shared.picosam.weights_onnx import network_state, parse_network, prove_equal
 
 MAX_BYTES: Final = 64 * 1024**2
-"""The largest network here is 5 MB; this leaves room for an optimiser's state saved beside it, and for nothing else."""
+"""The largest network here is 11 MB; this leaves room for an optimiser's state saved beside it, and for little else."""
 
 NORM: Final = "input_norm."
 _PREFIXES: Final = ("module.", "_orig_mod.", "model.")
@@ -226,7 +226,7 @@ def _check_names(wanted: set[str], found: set[str]) -> None:
     missing, unknown = sorted(wanted - found), sorted(found - wanted)
     if missing or unknown:
         said = [f"{kind}: {_some(names)}" for kind, names in (("missing", missing), ("unknown", unknown)) if names]
-        hint = "Check the architecture; the names must be those of the published PicoSAM2 (encoder_stage1.0.weight, ...)."
+        hint = "Check the architecture; the names must be those of the published code (encoder_stage1.0.weight, ...)."
         raise BadWeights(f"These are not the weights of this network; {'; '.join(said)}.", hint=hint)
 
 

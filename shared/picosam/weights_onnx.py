@@ -1,7 +1,8 @@
 """Weights out of an ONNX file, whose names say little: by shape, and proved by running the file.
 
 Exporters fold BatchNorm into convolutions and rename what is left, but no two convolutions of a network here have the same
-shape. So shapes find the weights, and equal outputs on trial windows prove that the rest of the graph is this network too.
+weight shape and dilation. So these find the weights, and equal outputs on trial windows prove that the rest of the graph is
+this network too.
 The file is hostile: nothing outside it is read, and it is run only if its operators are among a few harmless ones, its
 convolutions are the network's own, and all intermediate results are of known, modest size.
 """
@@ -21,10 +22,15 @@ from shared.picosam.errors import BadWeights
 from shared.picosam.model import IMAGENET_MEAN, IMAGENET_STD, INPUT_SCALE
 from shared.picosam.prompt import INPUT_SIZE
 
-OPERATORS: Final = frozenset({"Add", "BatchNormalization", "Constant", "Conv", "Identity", "Relu", "Resize", "Upsample"})
+OPERATORS: Final = frozenset(
+    {
+        *("Add", "BatchNormalization", "Constant", "Conv", "Identity", "Relu", "Resize", "Upsample"),
+        *("GlobalAveragePool", "ReduceMean", "Sigmoid", "Mul"),  # PicoSAM3's channel attention
+    }
+)
 MAX_NODES: Final = 1000
 MAX_CELLS: Final = 2**22
-"""Of one intermediate result for one window; the largest of PicoSAM2 has 0.74 million."""
+"""Of one intermediate result for one window; the largest of PicoSAM2 has 0.74 million, of its wide form 1.11 million."""
 TOLERANCE: Final = 1e-3
 """Of the logits, absolute and relative: more than folding BatchNorms and another runtime's order of sums cost."""
 
@@ -53,16 +59,16 @@ def network_state(network: onnx.ModelProto, model: nn.Module) -> dict[str, Tenso
     An inner normalisation is part of it if the graph begins with one. BadWeights if a convolution has no counterpart.
     """
     graph = _Graph(network)
-    wanted = {tuple(layer[1].weight.shape): layer for layer in _layers(model)}
-    found = {graph.constant(node, 1).shape: node for node in graph.of_type("Conv")}
+    wanted = {(tuple(layer[1].weight.shape), tuple(layer[1].dilation)): layer for layer in _layers(model)}
+    found = {(graph.constant(node, 1).shape, _dilation(node)): node for node in graph.of_type("Conv")}
     if set(wanted) != set(found) or len(graph.of_type("Conv")) != len(wanted):
-        strange = sorted(map(str, set(wanted) ^ set(found)))[:5]
+        strange = sorted(_kernel(*kernel) for kernel in set(wanted) ^ set(found))[:5]
         raise BadWeights(
             f"The graph's convolutions are not this network's: {', '.join(strange)}.", hint="Check the architecture."
         )
     state = graph.input_norm()
-    for shape, layer in wanted.items():
-        state |= graph.layer(found[shape], *layer)
+    for kernel, layer in wanted.items():
+        state |= graph.layer(found[kernel], *layer)
     return {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
 
 
@@ -151,6 +157,16 @@ def _without_affine(name: str, scale: Array, shift: Array, mean: Array, variance
         raise BadWeights("The inner normalisation has a scale that is not positive.", hint=_EXPORT_HINT)
     deviation: Array = np.sqrt(variance + np.float32(_EPSILON)) / scale
     return {f"{name}.running_mean": mean - shift * deviation, f"{name}.running_var": deviation**2 - np.float32(_EPSILON)}
+
+
+def _dilation(conv: onnx.NodeProto) -> tuple[int, ...]:
+    """As written in the node; (1, 1) where it says nothing."""
+    return next((tuple(attribute.ints) for attribute in conv.attribute if attribute.name == "dilations"), (1, 1))
+
+
+def _kernel(shape: tuple[int, ...], dilation: tuple[int, ...]) -> str:
+    """A convolution as people speak of it."""
+    return f"{shape}" if set(dilation) == {1} else f"{shape} with dilation {dilation}"
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, str | None]]:

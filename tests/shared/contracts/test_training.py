@@ -1,7 +1,11 @@
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
-from shared.contracts.training import Recipe, TrainingSpec
+from shared.contracts.imports import ModelImportSpec
+from shared.contracts.training import Architecture, Recipe, TrainingSpec
+from shared.picosam.model import ARCHITECTURES
 
 
 def a_spec(**overrides: object) -> TrainingSpec:
@@ -28,3 +32,23 @@ def test_a_partial_batch_is_a_whole_step(samples, steps):
 def test_an_unknown_knob_is_refused_by_name():
     with pytest.raises(ValidationError, match="learning_rat"):
         a_spec(recipe={"learning_rat": 0.1})
+
+
+def test_recipes_can_name_exactly_the_architectures_there_are():
+    assert set(get_args(Architecture)) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_a_model_is_registered_under_its_architectures_name_unless_told_otherwise(architecture):
+    recipe = {"architecture": architecture}
+    assert a_spec(recipe=recipe).register_as == architecture
+    assert a_spec(recipe=recipe, register_as="mine").register_as == "mine"
+    assert a_spec(recipe=recipe, register_as=None).register_as is None
+    imported = {"blob": "sha256:" + "0" * 64, "format": "onnx", "architecture": architecture}
+    assert ModelImportSpec.model_validate(imported).register_as == architecture
+
+
+def test_a_bad_recipe_is_named_and_nothing_else_is():
+    with pytest.raises(ValidationError) as refused:
+        a_spec(recipe={"architecture": "picosam9"})
+    assert [error["loc"] for error in refused.value.errors()] == [("recipe", "architecture")]

@@ -17,8 +17,9 @@ from safetensors.torch import save as dump_safetensors
 from shared.contracts.imports import WeightsFormat
 from shared.contracts.training import Recipe
 from shared.picosam.errors import BadWeights
-from shared.picosam.model import IMAGENET_MEAN, IMAGENET_STD, build_model
+from shared.picosam.model import ARCHITECTURES, IMAGENET_MEAN, IMAGENET_STD, build_model
 from shared.picosam.weights import MAX_BYTES, ModelConfig, load_any, load_weights, save_weights
+from tests.shared.picosam.conftest import lived_in
 
 STATE_DICT, SAFETENSORS = WeightsFormat.STATE_DICT, WeightsFormat.SAFETENSORS
 WINDOWS = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(3))
@@ -48,6 +49,26 @@ def refusal(path, weights_format=STATE_DICT, **options):
 
 
 # Our own file
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_every_architecture_comes_back_from_our_own_file_and_from_a_published_state_dict(architecture, tmp_path):
+    model = lived_in(build_model(architecture, seed=7))
+    save_weights(model, tmp_path / "own", ModelConfig(architecture=architecture))
+    assert torch.equal(logits(load_weights(tmp_path / "own")[0]), logits(model))
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("input_norm")}
+    taken = load_any(saved(state, tmp_path / "theirs"), STATE_DICT, architecture=architecture, input_scale="imagenet")
+    assert torch.equal(logits(taken), logits(model))
+
+
+def test_weights_of_another_architecture_are_refused_with_the_names_that_differ(tmp_path):
+    state = build_model("picosam3", seed=7).state_dict()
+    said = refusal(saved(state, tmp_path / "m"))
+    assert "unknown: bottleneck.0.0.weight" in said
+    assert "missing: bottleneck.0.weight" in said
+    assert "has shape [48, 3, 1, 1], this network needs [72, 3, 1, 1]" in refusal(
+        saved(build_model("picosam2", seed=7).state_dict(), tmp_path / "n"), architecture="picosam2_wide"
+    )
 
 
 def test_our_own_file_comes_back_bit_for_bit_with_its_configuration(trained_model, tmp_path):
