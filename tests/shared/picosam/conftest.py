@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import shared.picosam.torchvision_ops  # noqa: F401  # before torchmetrics, which imports torchvision
 from shared.contracts.training import Augmentation, Compute, Precision, Recipe
 from shared.picosam.model import PicoSAM2, build_model
 
