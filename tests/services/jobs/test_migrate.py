@@ -47,7 +47,7 @@ def test_replicas_that_start_together_migrate_once(empty_database):
             migrated.result()
     engine = make_engine(empty_database)
     with engine.connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0002"
+        assert MigrationContext.configure(connection).get_current_revision() == "0003"
     engine.dispose()
 
 
