@@ -31,6 +31,7 @@ from services.jobs.models.router import router as models
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
 from services.jobs.shards.router import router as shards
+from services.jobs.teachers.router import router as teachers
 from services.jobs.workers.loops import LOOPS as WORKER_LOOPS
 from services.jobs.workers.router import router as workers
 from shared.contracts.keys import Scope
@@ -44,7 +45,7 @@ from shared.kit.mlflow_api import MlflowApi
 from shared.kit.observe import Observed
 from shared.kit.problems import install_problem_handlers
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers, models)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers, models, teachers)
 LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS, *MODEL_LOOPS)
 
 assert tables.METADATA.tables

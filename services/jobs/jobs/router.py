@@ -4,21 +4,21 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, status
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 
 from services.jobs.datasets.errors import DatasetNotReady
 from services.jobs.jobs import events, kinds, listing, service, submission, views
 from services.jobs.jobs.errors import JobChanged, JobNotCancellable, JobNotFound, JobNotRetryable
 from services.jobs.jobs.schemas import JobFilters, LogLinesOut, Retry
-from services.jobs.models import references
 from services.jobs.models.errors import RegistryAway
-from services.jobs.runtime import ServicesDep
-from shared.contracts.jobs import JobKindOut, JobOut, TrainingSubmission
+from services.jobs.runtime import Services, ServicesDep
+from shared.contracts.jobs import DistillationSubmission, EvaluationSubmission, JobKindOut, JobOut, TrainingSubmission
 from shared.contracts.keys import Scope
 from shared.contracts.pages import Page
-from shared.kit.auth import OperatorActor, requires
+from shared.kit.auth import Actor, OperatorActor, requires
 from shared.kit.database import SessionDep
-from shared.kit.idempotency import IdempotencyConflict, OnceDep
+from shared.kit.idempotency import IdempotencyConflict, Once, OnceDep
 from shared.kit.pages import PageDep
 from shared.kit.problems import InvalidRequest, problem_responses
 
@@ -28,23 +28,38 @@ _OPERATOR = [requires(Scope.OPERATOR)]
 _AFTER = {"ge": 0, "le": 2**31 - 1}
 
 
-@router.post(
-    "/training",
-    status_code=status.HTTP_201_CREATED,
-    response_model=JobOut,
-    responses=problem_responses(InvalidRequest, DatasetNotReady, IdempotencyConflict, RegistryAway),
-)
+_REFUSED = problem_responses(InvalidRequest, DatasetNotReady, IdempotencyConflict, RegistryAway)
+
+
+@router.post("/training", status_code=status.HTTP_201_CREATED, response_model=JobOut, responses=_REFUSED)
 def submit_training(
     body: TrainingSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
 ) -> Response:
     """Queue a training job. `GET /v1/jobs/kinds` has its schema with all defaults, and an example."""
+    return _submit(body, session, once, services, actor)
 
-    wanted = references.look_up(services.mlflow, body.initial_model)  # before the transaction: MLflow may be slow
+
+@router.post("/distillation", status_code=status.HTTP_201_CREATED, response_model=JobOut, responses=_REFUSED)
+def submit_distillation(
+    body: DistillationSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
+) -> Response:
+    """Queue a distillation job: a training that also learns from a teacher, SAM 2.1 or a registered version."""
+    return _submit(body, session, once, services, actor)
+
+
+@router.post("/evaluation", status_code=status.HTTP_201_CREATED, response_model=JobOut, responses=_REFUSED)
+def submit_evaluation(
+    body: EvaluationSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
+) -> Response:
+    """Queue an evaluation job: registered versions, asked the same prompts and compared."""
+    return _submit(body, session, once, services, actor)
+
+
+def _submit(body: submission.Body, session: Session, once: Once, services: Services, actor: Actor) -> Response:
+    wanted = submission.look_up(services, body)
 
     def make() -> JobOut:
-        initial = references.hold(session, wanted)
-        job = submission.submit_training(session, body, owner=actor.name, initial_model=initial)
-        return views.one(session, services, job)
+        return views.one(session, services, submission.submit(session, wanted, owner=actor.name))
 
     return once.answer(body, make)
 

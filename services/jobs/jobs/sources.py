@@ -1,5 +1,7 @@
 """The datasets that jobs read: from the names in a spec to rows, and from rows to what a worker is told."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from services.jobs.datasets import repository as datasets
@@ -8,24 +10,24 @@ from services.jobs.datasets.grants import grant_of
 from services.jobs.datasets.models import Dataset
 from services.jobs.jobs import repository
 from services.jobs.jobs.models import Job, JobDataset
+from services.jobs.jobs.needs import NamedSplit
 from services.jobs.jobs.service import Read, dataset_gone
 from shared.contracts.datasets import DatasetSelection, DatasetState
 from shared.contracts.jobs import JobError
-from shared.contracts.training import TrainingSpec
 from shared.contracts.worker import DatasetGrant, ModelGrant
 from shared.kit.problems import InvalidRequest
 
 
-def resolve(session: Session, spec: TrainingSpec) -> list[Read]:
-    """The splits that the job will read: train..., validation. A dataset that is still being imported is accepted.
+def resolve(session: Session, splits: Sequence[NamedSplit], place: str = "body") -> list[Read]:
+    """The splits that a job will read, in the order given. A dataset that is still being imported is accepted.
 
-    Raises InvalidRequest for an unknown dataset or split, DatasetNotReady for a dataset whose import failed.
+    Raises InvalidRequest, its field below ``place``, for an unknown dataset or split; DatasetNotReady for a dataset whose
+    import failed.
     """
-    named = [(f"body.train.{at}", selection, "train") for at, selection in enumerate(spec.train)]
-    return [_resolve(session, *each) for each in [*named, ("body.validation", spec.validation, "validation")]]
+    return [_resolve(session, role, f"{place}.{field}", selection) for role, field, selection in splits]
 
 
-def _resolve(session: Session, field: str, selection: DatasetSelection, role: str) -> Read:
+def _resolve(session: Session, role: str, field: str, selection: DatasetSelection) -> Read:
     dataset = datasets.find(session, selection.dataset)
     if dataset is None:
         hint = "`GET /v1/datasets` lists the datasets"

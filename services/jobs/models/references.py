@@ -1,5 +1,7 @@
 """From `name/version` or `name@alias` in a user's request to the version that a worker is told."""
 
+from collections.abc import Iterable
+
 from sqlalchemy.orm import Session
 
 from services.jobs.models import repository, service
@@ -40,24 +42,29 @@ def _version(mlflow: MlflowApi, reference: Reference) -> int:
     return aliases[reference.alias]
 
 
-def look_up(mlflow: MlflowApi, text: str | None) -> ModelGrant | Problem | None:
+def look_up(mlflow: MlflowApi, text: str, field: str = "body.initial_model") -> ModelGrant | Problem:
     """As ``resolve``, but a refusal is handed on to ``hold``: a repeated request gets its first answer all the same."""
     try:
-        return resolve(mlflow, text) if text is not None else None
+        return resolve(mlflow, text, field=field)
     except Problem as problem:
         return problem
 
 
-def hold(session: Session, found: ModelGrant | Problem | None, *, field: str = "body.initial_model") -> ModelGrant | None:
-    """Keep the version from being deleted until this transaction, which makes a job that uses it, is committed.
+def hold(session: Session, found: Iterable[tuple[str, str, ModelGrant | Problem]]) -> dict[str, ModelGrant]:
+    """Keep versions from being deleted until this transaction, which makes a job that uses them, is committed.
 
-    Raises what ``look_up`` found wrong, or InvalidRequest if the version's deletion has begun.
+    ``found``: role, field and what ``look_up`` gave. Returns the grants by role. Raises what ``look_up`` found wrong, or
+    InvalidRequest for the field of a version whose deletion has begun.
     """
-    if isinstance(found, Problem):
-        raise found
-    if found is not None:
-        _hold(session, found, field)
-    return found
+    grants: list[tuple[str, str, ModelGrant]] = []
+    for role, field, grant in found:
+        if isinstance(grant, Problem):
+            raise grant
+        grants.append((role, field, grant))
+    # In one order, so that transactions that hold several cannot deadlock.
+    for _, field, grant in sorted(grants, key=lambda each: (each[2].name, each[2].version)):
+        _hold(session, grant, field)
+    return {role: grant for role, _, grant in grants}
 
 
 def _hold(session: Session, grant: ModelGrant, field: str) -> None:

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, status
 from fastapi.responses import Response
 
-from services.jobs.jobs import service as jobs
-from services.jobs.jobs import views
+from services.jobs.jobs import submission, views
 from services.jobs.models import artifacts, service
 from services.jobs.models.errors import (
     ArtifactNotFound,
@@ -18,7 +17,6 @@ from services.jobs.models.errors import (
     VersionNotFound,
 )
 from services.jobs.runtime import ServicesDep
-from shared.contracts.imports import ModelImportSpec
 from shared.contracts.jobs import JobOut, ModelImportSubmission
 from shared.contracts.keys import Scope
 from shared.contracts.models import AliasIn, ModelOut, VersionOut
@@ -48,12 +46,10 @@ def import_weights(
     body: ModelImportSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
 ) -> Response:
     """Queue the import of weights that were uploaded with `POST /v1/blobs`: they become a version of `register_as`."""
+    wanted = submission.look_up(services, body)
 
     def make() -> JobOut:
-        service.check_upload(services, body.blob)
-        spec = ModelImportSpec.model_validate(body.model_dump(exclude={"name", "tags"}))
-        job = jobs.enqueue(session, spec=spec, owner=actor.name, name=body.name, tags=body.tags)
-        return views.one(session, services, job)
+        return views.one(session, services, submission.submit(session, wanted, owner=actor.name))
 
     return once.answer(body, make, status=status.HTTP_202_ACCEPTED)
 

@@ -13,7 +13,6 @@ from services.jobs.models.domain import is_alias
 from services.jobs.models.errors import InvalidAlias, ModelNotFound, VersionInUse, VersionNotFound, asking_registry
 from services.jobs.models.models import ModelVersion, RegistrationState
 from services.jobs.runtime import Services
-from shared.contracts.base import Digest
 from shared.contracts.models import ModelOut, VersionOut
 from shared.contracts.worker import RegisterModel
 from shared.kit.database import begin_reading, db_now
@@ -108,12 +107,6 @@ def source_of(mlflow: MlflowApi, version: dict[str, Any]) -> str:
 
 
 # What users change
-
-
-def check_upload(services: Services, blob: Digest) -> None:
-    """Raises InvalidRequest if the weights have not been uploaded."""
-    if not services.blobs.exists(blob):
-        raise InvalidRequest.of_field("body.blob", f"there is no blob {blob}", "upload the weights with `POST /v1/blobs` first")
 
 
 def set_alias(services: Services, name: str, alias: str, version: int) -> VersionOut:

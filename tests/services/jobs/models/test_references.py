@@ -47,7 +47,7 @@ def test_a_version_whose_deletion_has_begun_cannot_be_held(services, make, mlflo
     found = references.look_up(mlflow, f"{make.name}/{version}")
     delete_version(services, make.name, version)
     with services.sessions.begin() as session, pytest.raises(InvalidRequest):
-        references.hold(session, found)
+        references.hold(session, [("teacher", "body.teacher.model", found)])
 
 
 def test_of_a_deletion_and_a_job_at_the_same_time_one_wins(services, make, mlflow):
@@ -65,11 +65,11 @@ def test_of_a_deletion_and_a_job_at_the_same_time_one_wins(services, make, mlflo
 
     deleting = threading.Thread(target=delete)
     with services.sessions.begin() as session:
-        held = references.hold(session, found)
+        held = references.hold(session, [("initial_model", "body.initial_model", found)])
         deleting.start()
         deleting.join(0.5)
         assert outcome == []
-        job_id = make.job_in(session, initial=held)
+        job_id = make.job_in(session, initial=held["initial_model"])
     deleting.join(30)
     assert outcome == [[job_id]]
     assert make.versions_in_mlflow() == [version]

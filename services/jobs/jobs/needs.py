@@ -1,0 +1,57 @@
+"""What a spec names: registered versions and splits, each with the role it plays and its place in the spec. Pure."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from shared.contracts.datasets import DatasetSelection
+from shared.contracts.distillation import DistillationSpec, ModelTeacher
+from shared.contracts.evaluation import EvaluationSpec
+from shared.contracts.jobs import JobSpec
+from shared.contracts.training import FittingSpec
+
+
+class NamedModel(NamedTuple):
+    """A registered version as the user names it: name/version or name@alias."""
+
+    role: str
+    """initial_model, teacher, models.0, models.1, ..."""
+    field: str
+    """Its place in the spec, as ``teacher.model``."""
+    reference: str
+
+
+class NamedSplit(NamedTuple):
+    """A split of a dataset."""
+
+    role: str
+    """train, validation or dataset."""
+    field: str
+    """Its place in the spec, as ``train.0``."""
+    selection: DatasetSelection
+
+
+def models_of(spec: JobSpec) -> list[NamedModel]:
+    """The versions that the job will read."""
+    if isinstance(spec, EvaluationSpec):
+        return [NamedModel(f"models.{at}", f"models.{at}.model", each.model) for at, each in enumerate(spec.models)]
+    named: list[NamedModel] = []
+    if isinstance(spec, FittingSpec) and spec.initial_model is not None:
+        named.append(NamedModel("initial_model", "initial_model", spec.initial_model))
+    if isinstance(spec, DistillationSpec) and isinstance(spec.teacher, ModelTeacher):
+        named.append(NamedModel("teacher", "teacher.model", spec.teacher.model))
+    return named
+
+
+def splits_of(spec: JobSpec) -> list[NamedSplit]:
+    """The splits that the job will read, in the order in which its worker is told: train..., validation; or the dataset."""
+    if isinstance(spec, EvaluationSpec):
+        return [NamedSplit("dataset", "dataset", spec.dataset)]
+    if isinstance(spec, FittingSpec):
+        train = [NamedSplit("train", f"train.{at}", selection) for at, selection in enumerate(spec.train)]
+        return [*train, NamedSplit("validation", "validation", spec.validation)]
+    return []
+
+
+def is_left_out(field: str, unknown: Collection[str]) -> bool:
+    """True if the value at ``field`` is not known yet, wholly or in part: ``unknown`` are places in the same spec."""
+    return any(f"{field}.".startswith(f"{each}.") or each.startswith(f"{field}.") for each in unknown)
