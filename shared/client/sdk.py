@@ -9,6 +9,7 @@ from shared.client.resources.blobs import Blobs
 from shared.client.resources.datasets import Datasets
 from shared.client.resources.jobs import Jobs
 from shared.client.resources.models import Models
+from shared.client.resources.teachers import Teachers
 from shared.client.transport import RETRIES, Transport
 
 
@@ -33,6 +34,7 @@ class PicofleetClient:
         self.datasets = Datasets(self.transport)
         self.jobs = Jobs(self.transport)
         self.models = Models(self.transport)
+        self.teachers = Teachers(self.transport)
         self.blobs = Blobs(self.transport)
         self.keys = Keys(self.transport)
         self.workers = Workers(self.transport)
