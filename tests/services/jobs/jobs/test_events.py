@@ -172,7 +172,7 @@ def test_nothing_is_lost_when_redis_dies_and_comes_back_empty(new_redis, setting
         wait_until(lambda: not services.wakeups.listening)
         began = time.monotonic()
         live.tell(job["id"], "progress", token=token, report_no=1, logs=[{"message": "without redis"}])
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         follower.wait_for(3)
         redis.start()
         wait_until(lambda: services.wakeups.listening)
