@@ -42,7 +42,7 @@ MUTANTS = (
     ),
     Mutant(
         "a resumed job begins anew",
-        "workers/training/run.py",
+        "workers/harness/fitting/job.py",
         "for path in checkpoints.candidates():",
         "for path in ():",
         E2E + "test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run",

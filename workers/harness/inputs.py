@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from shared.contracts.worker import DatasetGrant, ShardSet
+from shared.contracts.worker import DatasetGrant, ModelGrant, ShardSet
+from shared.kit.mlflow_api import MlflowApi
 from shared.picosam.data import archives
 from shared.picosam.data.errors import DataError, DatasetGone
 from shared.picosam.data.shard_files import ShardReader
@@ -42,6 +43,14 @@ def unpacked(ctx: JobContext, digest: str) -> Iterator[Path]:
 
     with ctx.cache.folder(f"archive-{digest.removeprefix('sha256:')}", unpack) as folder:
         yield folder
+
+
+def model_file(ctx: JobContext, grant: ModelGrant, path: Path, name: str = "model.safetensors") -> None:
+    """Download a file of a registered version's folder to ``path``. MlflowError if it is not there or MLflow is away."""
+    with MlflowApi(ctx.mlflow_url) as api, api.download(grant.artifact_uri, name) as download, path.open("wb") as file:
+        for chunk in download.chunks:
+            ctx.raise_if_stopped()
+            file.write(chunk)
 
 
 def local_folder(root: str) -> Path:

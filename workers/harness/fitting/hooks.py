@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 from shared.contracts.jobs import Progress
@@ -55,7 +56,7 @@ class History:
 
 
 @dataclass(slots=True)
-class TrainingHooks:
+class FittingHooks:
     """The loop's hooks on process 0; implements ``shared.picosam.fit.Hooks``."""
 
     ctx: JobContext
@@ -67,7 +68,13 @@ class TrainingHooks:
     figures: dict[str, float] = field(default_factory=dict)
     """Newest value of each metric."""
     _seconds: float = 0.0
-    _losses: list[float] = field(default_factory=list)
+    _since: list[dict[str, float]] = field(default_factory=list)
+    """Losses of the steps since the last point on the curves."""
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The newest loss and its parts; empty if this attempt has taken no step."""
+        return {name: value for name, value in self.figures.items() if name.startswith("loss")}
 
     def stop_requested(self) -> bool:
         """Asked before every step."""
@@ -77,13 +84,14 @@ class TrainingHooks:
         """Progress at each step, a point on the curves every few."""
         self._seconds = report.seconds if not self._seconds else _smoothed(self._seconds, report.seconds)
         rate, steps = report.images / self._seconds, self.spec.recipe.steps
-        self.figures["loss"] = report.loss
+        losses = {"loss": report.loss, **report.parts}
+        self.figures |= losses
         eta_s = (steps - report.step) * self._seconds
         newest = dict(self.figures)
         self.ctx.report(
             Progress(phase="train", done=report.step, total=steps, unit="step", rate=rate, eta_s=eta_s, metrics=newest)
         )
-        self._losses.append(report.loss)
+        self._since.append(losses)
         if report.step % max(1, steps // _POINTS) == 0:
             self._log_step(report, rate)
 
@@ -108,12 +116,12 @@ class TrainingHooks:
         self.checkpoints.saved(path, state.step)
 
     def _log_step(self, report: StepReport, rate: float) -> None:
-        loss = sum(self._losses) / len(self._losses)
-        self._losses.clear()
-        self.history.add(report.step, {"loss": loss})
-        figures = {"loss": loss, **report.parts, "gradient_norm": report.gradient_norm}
-        speed = {"learning_rate": report.learning_rate, "images_per_second": rate, "waited_s": report.waited_s}
-        self.sink.metrics({**figures, **speed}, step=report.step)
+        losses = {name: fmean(step[name] for step in self._since) for name in self._since[-1]}
+        self._since.clear()
+        self.history.add(report.step, losses)
+        figures = {"gradient_norm": report.gradient_norm, "learning_rate": report.learning_rate}
+        speed = {"images_per_second": rate, "waited_s": report.waited_s}
+        self.sink.metrics({**losses, **figures, **speed}, step=report.step)
 
     def _note(self, step: int, figures: dict[str, float]) -> None:
         self.figures |= figures
@@ -123,3 +131,20 @@ class TrainingHooks:
 
 def _smoothed(old: float, new: float) -> float:
     return _SMOOTHING * old + (1 - _SMOOTHING) * new
+
+
+class NoHooks:
+    """For the ranks beside rank 0, whose hooks the loop never calls."""
+
+    def stop_requested(self) -> bool:
+        """Decided by rank 0."""
+        return False
+
+    def on_step(self, report: object) -> None:
+        """Rank 0 reports."""
+
+    def on_eval(self, state: object) -> None:
+        """Rank 0 scores."""
+
+    def on_checkpoint(self, state: object) -> None:
+        """Rank 0 writes."""

@@ -1,19 +1,16 @@
-"""What a training job reads: prepared windows of its datasets, and the model it starts from."""
+"""What a job that fits a network reads: prepared windows of its datasets, and the model it starts from."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from torch import nn
 
 from shared.contracts.training import Border, FittingSpec
-from shared.contracts.worker import DatasetGrant, ModelGrant
-from shared.kit.mlflow_api import MlflowApi
+from shared.contracts.worker import DatasetGrant
 from shared.picosam.augment import canvas_for
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.data.shards import ShardPolicy
-from shared.picosam.loader import Pool
 from shared.picosam.weights import load_weights
 from workers.harness import inputs
 from workers.harness.context import JobContext
@@ -30,7 +27,10 @@ BORDERS: Final = (Border.AUTHORS, Border.PAD)
 class Windows:
     """Prepared windows, on disk."""
 
-    train: Pool
+    train: list[ShardReader]
+    """In the spec's order."""
+    policy: ShardPolicy
+    """Of the training windows."""
     validation: dict[Border, ShardReader]
 
 
@@ -45,7 +45,8 @@ def open_windows(ctx: JobContext, spec: FittingSpec, stack: ExitStack) -> Window
         return stack.enter_context(inputs.shards(ctx, grant, split, wanted))
 
     return Windows(
-        train=Pool([opened(grant, chosen.split, policy) for grant, chosen in zip(train, spec.train, strict=True)]),
+        train=[opened(grant, chosen.split, policy) for grant, chosen in zip(train, spec.train, strict=True)],
+        policy=policy,
         validation={border: opened(validation, spec.validation.split, _evaluated(spec, border)) for border in BORDERS},
     )
 
@@ -60,14 +61,9 @@ def initial_model(ctx: JobContext, spec: FittingSpec) -> nn.Module | None:
     if grant is None:
         return None
     path = ctx.folder / f"initial-{ctx.rank}.safetensors"
-    _download(ctx.mlflow_url, grant, path)
+    inputs.model_file(ctx, grant, path)
     model, config = load_weights(path)
     if config.architecture != spec.recipe.architecture:
         message = f"{grant.name}/{grant.version} is a {config.architecture}, the recipe trains a {spec.recipe.architecture}"
         raise JobFailed("wrong_architecture", message, "Choose an initial model of the recipe's architecture.")
     return model
-
-
-def _download(mlflow_url: str, grant: ModelGrant, path: Path) -> None:
-    with MlflowApi(mlflow_url) as api, api.download(grant.artifact_uri, "model.safetensors") as download:
-        path.write_bytes(b"".join(download.chunks))

@@ -1,0 +1,117 @@
+"""What a fitted network leaves behind: scores, pictures, the model folder, a version to register."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from torch import nn
+
+from shared.contracts.jobs import Progress
+from shared.contracts.training import Border, FittingSpec
+from shared.contracts.worker import RegisterModel
+from shared.picosam import pictures
+from shared.picosam.model import build_model
+from shared.picosam.state import TrainState, chosen_weights
+from shared.picosam.weights import ModelConfig
+from workers.harness.context import Finished, JobContext
+from workers.harness.fitting.hooks import FittingHooks
+from workers.harness.fitting.lineage import named_data
+from workers.harness.fitting.scoring import Scores, draw_samples
+from workers.harness.tracked import publish
+
+_CHECKED_WINDOWS: Final = 64
+"""Real windows on which the exported network is compared with torch's."""
+
+_VERBS: Final = {"training": "trained", "distillation": "distilled"}
+
+
+def completed(
+    ctx: JobContext,
+    spec: FittingSpec,
+    state: TrainState,
+    hooks: FittingHooks,
+    made_of: Mapping[str, str],
+    figures: Mapping[str, float],
+) -> Finished:
+    """Score the chosen weights on all prompts, draw, export and publish them. ``figures`` join the result."""
+    model = build_model(spec.recipe.architecture)
+    model.load_state_dict(chosen_weights(state, spec.recipe))
+    model = hooks.scorer.placement.put(model).eval()
+    settings = spec.evaluation
+    scores = hooks.scorer.score(model, limit=settings.max_prompts, mask_ap=settings.mask_ap)
+    hooks.sink.metrics(scores.figures, step=state.step)
+    hooks.history.add(state.step, scores.figures)
+    artifacts = _draw(ctx, spec, model, scores, hooks)
+    ctx.raise_if_stopped()
+    run_id = _publish(ctx, spec, model.cpu(), hooks)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(scores.figures.items()) if name.startswith("miou"))
+    ctx.log(f"finished: {shown}")
+    return Finished(
+        result={**figures, **_result(ctx, scores, state, hooks, run_id, artifacts)},
+        register_models=_registered(ctx, spec, scores, run_id, made_of),
+    )
+
+
+def _draw(ctx: JobContext, spec: FittingSpec, model: nn.Module, scores: Scores, hooks: FittingHooks) -> dict[str, str]:
+    """Log the final pictures; their artifact paths by name."""
+    ctx.report(Progress(phase="pictures", done=0, unit="picture"))
+    folder = ctx.folder / "pictures"
+    windows, ious = hooks.scorer.windows[Border.AUTHORS], scores.by_border[Border.AUTHORS].iou
+    files = {"curves": hooks.history.draw(folder), "iou_by_size": folder / "iou_by_size.png"}
+    pictures.iou_histogram(ious, windows.area[: len(ious)], files["iou_by_size"])
+    if spec.evaluation.pictures:
+        # The same samples as in the interim evaluations, so that the pictures can be compared.
+        among = spec.evaluation.interim_prompts or len(windows)
+        files["samples"] = draw_samples(hooks.scorer.samples(model, among=among, count=spec.evaluation.pictures), folder)
+    artifacts = {name: f"final/{path.name}" for name, path in files.items()}
+    for name, path in files.items():
+        hooks.sink.artifact(path, artifacts[name])
+    return artifacts
+
+
+def _publish(ctx: JobContext, spec: FittingSpec, model: nn.Module, hooks: FittingHooks) -> str:
+    """Write the model folder, prove that the export agrees with torch, and log it; the run's id."""
+    from workers.harness.model_folder import write_model_folder  # imports onnx and onnxruntime: not before they are needed
+
+    ctx.report(Progress(phase="export", done=0, unit="file"))
+    folder = ctx.folder / "model"
+    windows = hooks.scorer.windows[Border.PAD]
+    images, _ = windows.windows(np.arange(min(_CHECKED_WINDOWS, len(windows))))
+    config = ModelConfig(architecture=spec.recipe.architecture, window=spec.recipe.window, recipe=spec.recipe)
+    facts = {"job_id": ctx.job_id, "git_commit": ctx.git_commit}
+    agreement = write_model_folder(folder, model, config, images, facts=facts)
+    hooks.sink.metrics(
+        {"export_max_abs_difference": agreement.max_abs, "export_pixel_agreement": agreement.pixel_agreement},
+        step=spec.recipe.steps,
+    )
+    return publish(ctx, hooks.sink, folder, "model")
+
+
+def _result(
+    ctx: JobContext, scores: Scores, state: TrainState, hooks: FittingHooks, run_id: str, artifacts: Mapping[str, str]
+) -> dict[str, Any]:
+    urls = {name: f"{ctx.mlflow_url}/get-artifact?path={path}&run_uuid={run_id}" for name, path in artifacts.items()}
+    prompts = len(scores.by_border[Border.AUTHORS])
+    fitting = {"loss": None, **hooks.losses, "steps": state.step, "prompts": prompts}
+    return {**scores.figures, **fitting, "artifacts": urls, "mlflow_run_id": run_id}
+
+
+def _registered(
+    ctx: JobContext, spec: FittingSpec, scores: Scores, run_id: str, made_of: Mapping[str, str]
+) -> list[RegisterModel]:
+    if spec.register_as is None:
+        return []
+    description = f"{spec.recipe.architecture}, {_VERBS[ctx.claim.kind.value]} on {named_data(ctx, spec)}"
+    if (teacher := made_of.get("picofleet.teacher")) is not None:
+        description += f", teacher {teacher}"
+    return [
+        RegisterModel(
+            output="model",
+            registered_model=spec.register_as,
+            run_id=run_id,
+            artifact_path="model",
+            description=description,
+            tags=dict(made_of),
+            metrics=scores.figures,
+        )
+    ]
