@@ -7,7 +7,7 @@ so an object that reaches beyond its window cannot be matched in full.
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,17 @@ Rle = dict[str, Any]
 
 STATISTICS: Final = ("mask_ap", "mask_ap_50", "mask_ap_75", "mask_ap_small", "mask_ap_medium", "mask_ap_large")
 """The first six of COCOeval's twelve."""
+
+COCO_STATISTICS: Final = (
+    *(name.replace("mask_ap", "coco_ap") for name in STATISTICS),
+    "coco_ar_1",
+    "coco_ar_10",
+    "coco_ar_100",
+    "coco_ar_small",
+    "coco_ar_medium",
+    "coco_ar_large",
+)
+"""All twelve: precision, then recall with at most so many detections per image, and by size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,25 +65,55 @@ def mask_ap(masks: Sequence[PromptedMask]) -> dict[str, float]:
     """
     if not masks:
         return {}
-    # The library prints its progress; a worker's output is not the place for it.
+    images = {mask.image_id: mask.truth["size"] for mask in masks}
+    categories = {mask.category_id for mask in masks}
+    # From 1: COCOeval takes a match with annotation 0 for no match.
+    truths, detections = ([row(number, mask) for number, mask in enumerate(masks, start=1)] for row in (_truth, _detection))
+    return _named(STATISTICS, evaluated(images, categories, truths, detections).stats)
+
+
+def coco_ap(
+    images: Mapping[int, Sequence[int]],
+    categories: Collection[int],
+    truths: Sequence[dict[str, Any]],
+    detections: Sequence[dict[str, Any]],
+) -> dict[str, float]:
+    """COCO's own twelve figures over whole annotation and result files, as ``COCO.loadRes`` and ``COCOeval`` give them.
+
+    images: (height, width) by id. truths: rows with id, image_id, category_id, iscrowd, area, segmentation (compressed);
+    detections: the same without iscrowd, with score. A detection's size band is that of its mask.
+    """
+    scored = [row | {"iscrowd": 0, "area": float(coco_mask.area(row["segmentation"]))} for row in detections]
+    return _named(COCO_STATISTICS, evaluated(images, categories, truths, scored).stats)
+
+
+def evaluated(
+    images: Mapping[int, Sequence[int]],
+    categories: Collection[int],
+    truths: Sequence[dict[str, Any]],
+    detections: Sequence[dict[str, Any]],
+) -> Any:
+    """A COCOeval that has been run to its end. Rows as ``coco_ap`` says."""
+    # The library prints its progress; neither a worker's output nor a command's JSON is the place for it.
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_index(masks, _truth), _index(masks, _detection), iouType="segm")
+        evaluation = COCOeval(_index(images, categories, truths), _index(images, categories, detections), iouType="segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    found = zip(STATISTICS, evaluation.stats, strict=False)
-    return {name: float(value) for name, value in found if value >= 0}  # -1 stands for "no such object"
+    return evaluation
 
 
-def _index(masks: Sequence[PromptedMask], row: Callable[[int, PromptedMask], dict[str, Any]]) -> Any:
-    """A COCO index of one annotation per prompt. Made by hand: COCO.loadRes would derive the size bands from the masks."""
-    sizes = {mask.image_id: mask.truth["size"] for mask in masks}
+def _named(names: Sequence[str], values: Iterable[float]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=False) if value >= 0}  # -1: no such object
+
+
+def _index(images: Mapping[int, Sequence[int]], categories: Collection[int], rows: Sequence[dict[str, Any]]) -> Any:
+    """A COCO index. Made by hand: COCO.loadRes would derive the size bands of prompted objects from the masks."""
     index = COCO()
     index.dataset = {
-        "images": [{"id": image_id, "height": size[0], "width": size[1]} for image_id, size in sorted(sizes.items())],
-        "categories": [{"id": category_id} for category_id in sorted({mask.category_id for mask in masks})],
-        # From 1: COCOeval takes a match with annotation 0 for no match.
-        "annotations": [row(number, mask) for number, mask in enumerate(masks, start=1)],
+        "images": [{"id": image_id, "height": size[0], "width": size[1]} for image_id, size in sorted(images.items())],
+        "categories": [{"id": category_id} for category_id in sorted(categories)],
+        "annotations": list(rows),
     }
     index.createIndex()
     return index
