@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Final
 
 from shared.contracts.jobs import Progress
+from shared.contracts.worker import Claim
 from shared.kit.tracking import RunIdentity, RunSink, RunStatus
 from workers.harness import errors
 from workers.harness.context import JobContext, Stopped
 
 PATIENCE_S: Final = 24 * 3600.0
 """How long a finished job waits for MLflow to take its model."""
+
+PARENT_TAG: Final = "mlflow.parentRunId"
 
 
 @contextmanager
@@ -26,7 +29,7 @@ def tracked(ctx: JobContext, tags: Mapping[str, str]) -> Iterator[RunSink]:
     identity = RunIdentity(
         job_id=claim.job_id,
         name=claim.name or f"{claim.kind}-{claim.job_id[-8:]}",
-        tags={**tags, **{f"tag.{key}": value for key, value in claim.tags.items()}, "picofleet.owner": claim.owner},
+        tags={**tags, **_tags(claim)},
         run_id=claim.mlflow_run_id,
     )
     sink = RunSink(ctx.mlflow_url, identity, spool=ctx.folder / "mlflow", on_run=ctx.announce_run)
@@ -41,6 +44,12 @@ def tracked(ctx: JobContext, tags: Mapping[str, str]) -> Iterator[RunSink]:
 def publish(ctx: JobContext, sink: RunSink, folder: Path, path: str) -> str:
     """Log a folder and wait until MLflow has all of it; gives the run's id. Says meanwhile that it waits."""
     return sink.publish(folder, path, timeout_s=PATIENCE_S, stop_requested=_watching(ctx))
+
+
+def _tags(claim: Claim) -> dict[str, str]:
+    """What any job's run carries; MLflow's own tag puts a sweep's trials below the sweep's run."""
+    parent = {PARENT_TAG: claim.parent_run_id} if claim.parent_run_id else {}
+    return {**{f"tag.{key}": value for key, value in claim.tags.items()}, "picofleet.owner": claim.owner, **parent}
 
 
 def _end_early(sink: RunSink, exc: BaseException) -> None:
