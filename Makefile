@@ -17,6 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Tests wait for other processes much of the time, so a third one helps on two cores. A file stays together: its servers are
 # started once.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
@@ -37,12 +38,15 @@ help: ## list the targets and variables
 .PHONY: venv install
 venv install: $(STAMP) ## make .venv with exactly the versions of constraints.txt
 
+# torch first and no isolation: sam2 is built from source and asks for torch to build with, of which pip would otherwise fetch a
+# second one, the largest there is. Its CUDA extension (small holes in masks of videos) is not used, so it is not compiled.
 $(STAMP): pyproject.toml constraints.txt
 	@command -v '$(PYTHON)' > /dev/null || { echo "$(PYTHON) was not found. Install Python 3.11, or: make PYTHON=/path/to/python3.11"; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11."; exit 1; }
 	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian, install python3.11-venv."; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time) ..."
-	@$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[$(EXTRAS)]'
+	@$(INSTALL) setuptools torch
+	@SAM2_BUILD_CUDA=0 $(INSTALL) --no-build-isolation --editable '.[$(EXTRAS)]'
 	@$(PIP) check --quiet || $(PIP) check
 	@touch $@
 

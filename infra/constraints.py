@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "constraints.txt"
 EXTRAS = ".[services,workers,embedded,dev]"
 KEPT = ("torch==",)
+BUILT_WITH = ("setuptools", "torch")
 HEADER = "# Exact versions found to work together on Python 3.11. Made by `make constraints`; see CONTRIBUTING.md.\n"
 
 
@@ -23,10 +24,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         constraints, report = Path(folder, "kept.txt"), Path(folder, "report.json")
         constraints.write_text("\n".join(kept) + "\n")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--report", str(report), "--constraint", str(constraints), "--editable", EXTRAS]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            return 1
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+        # Resolving sam2, which comes as source, runs its set-up, and that imports torch; as in `make install`.
+        resolve = [*install, "--dry-run", "--ignore-installed", "--no-build-isolation", "--report", str(report)]
+        for command in ([*install, *BUILT_WITH], [*resolve, "--editable", EXTRAS]):
+            if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+                return 1
         resolved = json.loads(report.read_text())["install"]
     PINS.write_text(HEADER + "".join(sorted(f"{pin}\n" for pin in map(_pin, resolved) if not pin.startswith("picofleet=="))))
     return 0
