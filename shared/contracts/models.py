@@ -72,7 +72,7 @@ class LineageEdge(Lenient):
     source: str = Field(description="id of a node")
     target: str = Field(description="id of a node")
     role: str = Field(
-        description="into a job: train, validation, dataset, initial_model, teacher, models.0, ...; out of it: the output's name"
+        description="into a job: train, validation, dataset, initial_model, teacher, models.0, ...; out of it: its name there"
     )
     split: str | None = Field(default=None, description="of a dataset")
 

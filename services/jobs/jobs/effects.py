@@ -1,18 +1,23 @@
-"""What else changes, in the same transaction, when an import job moves: its dataset, and the jobs that wait for it."""
+"""What else changes, in the same transaction, when a job moves: the dataset that it imports, and what it is part of."""
 
 from sqlalchemy.orm import Session
 
 from services.jobs.datasets import imports
 from services.jobs.jobs import repository, signals
 from services.jobs.jobs.models import Job
+from services.jobs.pipelines import hooks
 from shared.contracts.jobs import JobKind, JobState
 from shared.contracts.worker import ImportedDataset
 
 
 def after_move(session: Session, job: Job) -> None:
-    """Carry a move of an import job over to its dataset; nothing for other kinds."""
-    if job.kind is not JobKind.DATASET_IMPORT:
-        return
+    """Carry a move of an import job over to its dataset, and tell the pipeline or sweep that any job is part of."""
+    hooks.job_changed(session, job)
+    if job.kind is JobKind.DATASET_IMPORT:
+        _after_import(session, job)
+
+
+def _after_import(session: Session, job: Job) -> None:
     dataset_id = str(job.spec["dataset_id"])
     match job.state:
         case JobState.QUEUED:

@@ -10,6 +10,7 @@ from services.jobs.jobs.domain import IllegalMove
 from services.jobs.jobs.errors import JobNotCancellable, JobNotFound, JobNotRetryable
 from services.jobs.jobs.models import Job, JobDataset, JobModel
 from services.jobs.jobs.repository import NewEvent
+from services.jobs.pipelines import hooks
 from shared.contracts.base import is_id, new_id
 from shared.contracts.jobs import EventType, JobError, JobOutput, JobParent, JobSpec
 from shared.contracts.worker import ModelGrant
@@ -141,4 +142,5 @@ def output_ready(session: Session, job_id: str, output: JobOutput) -> Job:
         return job
     job.outputs = [*(old for old in job.outputs if old["name"] != output.name), new]
     session.flush()
+    hooks.job_changed(session, job)
     return moves.note(session, job_id, [NewEvent(EventType.OUTPUT, new)])

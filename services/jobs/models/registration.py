@@ -17,6 +17,7 @@ from services.jobs.jobs.service import output_ready
 from services.jobs.models import repository
 from services.jobs.models.domain import retry_after
 from services.jobs.models.models import ModelVersion, RegistrationState
+from services.jobs.pipelines import hooks
 from services.jobs.runtime import Services
 from shared.contracts.jobs import EventType, JobOutput
 from shared.contracts.worker import LogLine
@@ -117,7 +118,8 @@ def _fail(services: Services, row: ModelVersion, why: str) -> None:
             return
         current.state, current.error = RegistrationState.FAILED, why[:2000]
         message = f"MLflow refused to register {row.output!r} as a version of {row.name!r}: {why}"
-        moves.note(session, row.job_id, [_error(message)])
+        job = moves.note(session, row.job_id, [_error(message)])
+        hooks.job_changed(session, job)  # whoever waits for the version waits in vain
     log.error("models.registration_failed", job_id=row.job_id, output=row.output, model=row.name, error=why)
 
 

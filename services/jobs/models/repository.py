@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from services.jobs.jobs import repository as jobs
 from services.jobs.jobs.models import Job, JobModel
 from services.jobs.models.models import ModelVersion, RegistrationState
+from shared.contracts.jobs import JobState
 
 _GONE = (RegistrationState.DELETED, RegistrationState.FAILED)
 
@@ -56,6 +57,31 @@ def children_of(session: Session, name: str, version: int) -> Sequence[ModelVers
     """Versions that were made from this one, pending ones included."""
     query = select(ModelVersion).where(ModelVersion.job_id.in_(_readers(name, version)), ModelVersion.state.not_in(_GONE))
     return session.scalars(query.order_by(ModelVersion.id)).all()
+
+
+def outputs_of(session: Session, job_id: str) -> dict[str, ModelVersion]:
+    """What a job promised to register, by output: pending, registered, or failed with the reason."""
+    query = select(ModelVersion).where(ModelVersion.job_id == job_id)
+    return {row.output: row for row in session.scalars(query)}
+
+
+def rows_of(session: Session, versions: Iterable[tuple[str, int]]) -> Sequence[ModelVersion]:
+    """The rows of these versions of any models; those that did not come from a job have none."""
+    query = select(ModelVersion).where(tuple_(ModelVersion.name, ModelVersion.version).in_(list(versions)))
+    return session.scalars(query.order_by(ModelVersion.id)).all()
+
+
+def made_by(session: Session, job_ids: Iterable[str]) -> Sequence[ModelVersion]:
+    """The versions that these jobs made, deleted ones included."""
+    query = select(ModelVersion).where(ModelVersion.job_id.in_(list(job_ids)), ModelVersion.version.is_not(None))
+    return session.scalars(query.order_by(ModelVersion.id)).all()
+
+
+def readers_of(session: Session, versions: Iterable[tuple[str, int]], limit: int) -> Sequence[Job]:
+    """Jobs that read any of these versions, newest first; those that failed or were cancelled are left out."""
+    reading = select(JobModel.job_id).where(tuple_(JobModel.name, JobModel.version).in_(list(versions)))
+    query = select(Job).where(Job.id.in_(reading), Job.state.in_([*jobs.ACTIVE, JobState.SUCCEEDED]))
+    return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
 
 
 def jobs_using(session: Session, name: str, version: int) -> Sequence[Job]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, status
 from fastapi.responses import Response
 
 from services.jobs.jobs import submission, views
-from services.jobs.models import artifacts, service
+from services.jobs.models import artifacts, lineage, service
 from services.jobs.models.errors import (
     ArtifactNotFound,
     InvalidAlias,
@@ -19,7 +19,7 @@ from services.jobs.models.errors import (
 from services.jobs.runtime import ServicesDep
 from shared.contracts.jobs import JobOut, ModelImportSubmission
 from shared.contracts.keys import Scope
-from shared.contracts.models import AliasIn, ModelOut, VersionOut
+from shared.contracts.models import AliasIn, LineageOut, ModelOut, VersionOut
 from shared.contracts.pages import Page
 from shared.kit.auth import OperatorActor, requires
 from shared.kit.database import SessionDep
@@ -82,6 +82,17 @@ def list_versions(name: ModelName, services: ServicesDep, page: PageDep) -> Page
 def read_version(name: ModelName, version: Version, services: ServicesDep) -> VersionOut:
     """One version with the names of its files."""
     return service.get_version(services, name, version)
+
+
+@router.get(
+    "/{name}/versions/{version}/lineage",
+    response_model=LineageOut,
+    dependencies=_VIEWER,
+    responses=problem_responses(VersionNotFound),
+)
+def read_lineage(name: ModelName, version: Version, services: ServicesDep) -> LineageOut:
+    """What the version was made from, up to the data and the teacher, and what was made from it or looked at it."""
+    return lineage.of_version(services, name, version)
 
 
 @router.delete(

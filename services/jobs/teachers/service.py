@@ -1,5 +1,6 @@
 """Published checkpoints of teachers: which of them are here, and which one a submission means."""
 
+from shared.contracts.base import Digest
 from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, Checkpoint, PublishedCheckpoint, SamTeacher, TeacherOut
 from shared.kit.blobs import BlobStore
 from shared.kit.problems import InvalidRequest
@@ -38,3 +39,9 @@ def _missing(checkpoint: Checkpoint, published: PublishedCheckpoint, field: str)
         return InvalidRequest.of_field(field, f"there is no blob {checkpoint.digest}", hint)
     message = f"this platform does not have {published.name}, which Meta publishes at {published.url}"
     return InvalidRequest.of_field(field, message, f"`picofleet teachers fetch {published.name}` fetches it")
+
+
+def label_of(digest: Digest) -> str:
+    """What people call a checkpoint: its published name, else the beginning of its digest."""
+    names = {published.digest: published.name for published in PUBLISHED_CHECKPOINTS.values()}
+    return names.get(digest, digest[:19])
