@@ -45,6 +45,26 @@ def drawn_windows() -> Callable[..., DrawnWindows]:
     return make
 
 
+@dataclass
+class DrawnAnswers:
+    """A teacher that knows the truth, with logits of 4 and -4, and trusts itself more or less."""
+
+    of: DrawnWindows
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def answers(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        masks = self.of.windows(indices)[1]
+        quality = np.array([np.random.default_rng(int(index)).uniform(0.2, 1) for index in indices], np.float32)
+        return np.where(masks, 4, -4).astype(np.float16), quality
+
+
+@pytest.fixture
+def drawn_answers() -> Callable[[DrawnWindows], DrawnAnswers]:
+    return DrawnAnswers
+
+
 @pytest.fixture
 def a_recipe() -> Callable[..., Recipe]:
     """A run of six steps of four windows."""

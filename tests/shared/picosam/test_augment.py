@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts.training import Augmentation
-from shared.picosam.augment import DRAWS, augment, canvas_for, draws, epoch_order, matrices, recolour
+from shared.picosam.augment import (
+    DRAWS,
+    augment,
+    augment_answers,
+    canvas_for,
+    draws,
+    epoch_order,
+    matrices,
+    recolour,
+)
 
 SETTINGS = st.builds(Augmentation, scale_jitter=st.floats(1, 2), shift=st.floats(0, 24), flip=st.floats(0, 1))
 
@@ -94,3 +103,39 @@ def test_every_epoch_visits_each_window_once_in_an_order_of_its_own():
     assert sorted(first) == sorted(second) == list(range(100))
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, epoch_order(1, 0, 100))
+
+
+def test_answers_move_with_the_image():
+    """The middle level of a steep answer lies where the image's own edge does."""
+    mask = a_canvas()[1]
+    image = np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=-1)
+    logits = np.where(mask, 8, -8).astype(np.float16)
+    settings = Augmentation(brightness=0, contrast=0, saturation=0)
+    for number in range(20):
+        numbers = np.array([number])
+        seen, _ = augment(image, mask, numbers, seed=3, settings=settings, size=96)
+        answers = augment_answers(logits, numbers, seed=3, settings=settings, size=96)
+        assert answers.dtype == np.float32
+        np.testing.assert_allclose((answers + 8) / 16, seen[..., 0] / 255, atol=0.02)
+
+
+def test_answers_without_augmentation_are_the_middle_of_the_canvas(plain):
+    logits = np.random.default_rng(0).normal(0, 5, (2, 168, 168)).astype(np.float16)
+    seen = augment_answers(logits, np.array([5, 6]), seed=0, settings=plain, size=96)
+    np.testing.assert_array_equal(seen, logits[:, 36:132, 36:132].astype(np.float32))
+
+
+def test_an_answer_goes_on_beyond_the_edge_of_the_canvas():
+    settings = Augmentation(flip=0, shift=24, scale_jitter=2)
+    side = canvas_for(settings)
+    logits = np.full((40, side, side), 3, np.float16)
+    seen = augment_answers(logits, np.arange(40), seed=0, settings=settings, size=96)
+    np.testing.assert_allclose(seen, 3, rtol=1e-6)
+
+
+def test_an_infinite_logit_is_only_very_sure(plain):
+    logits = np.full((1, 168, 168), np.inf, np.float16)
+    logits[0, :, :84] = -np.inf
+    seen = augment_answers(logits, np.array([1]), seed=0, settings=Augmentation(), size=96)
+    assert np.isfinite(seen).all()
+    assert (np.abs(seen) > 100).mean() > 0.95

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from shared.contracts.distillation import Distillation
 from shared.contracts.training import Compute, Precision
-from shared.picosam import checkpoint, fit
+from shared.picosam import checkpoint, fit, metrics
 from shared.picosam.data.shards import ShardReader
 from shared.picosam.fit import Diverged, Ending, StepReport
 from shared.picosam.loader import make_batch
-from shared.picosam.objectives import FromMasks
+from shared.picosam.objectives import FromMasks, FromTeacher
 from shared.picosam.state import TrainState, new_state
 
 STORED = Path(__file__).parent / "golden" / "losses.json"
@@ -65,20 +66,28 @@ def trained(state: TrainState) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in kept.items()}
 
 
+FALLING = Distillation(weight=0.9, final_weight=0.1, schedule="cosine", temperature=2)
+
+
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_three_steps_a_checkpoint_and_three_more_are_six_steps_bit_for_bit(precision, drawn_windows, a_recipe, tmp_path):
-    recipe, data = a_recipe(checkpoint_every=3), drawn_windows()
+@pytest.mark.parametrize("teacher", [False, True], ids=["plain", "distilled"])
+def test_three_steps_a_checkpoint_and_three_more_are_six_steps_bit_for_bit(
+    teacher, precision, drawn_windows, drawn_answers, a_recipe, tmp_path
+):
+    recipe, data = a_recipe(checkpoint_every=3, area_weight=0.5), drawn_windows()
     compute = Compute(device="cpu", precision=precision, threads=1)
+    learning = {"objective": FromTeacher(recipe, FALLING), "answers": drawn_answers(data)} if teacher else {}
     whole = new_state(recipe, compute)
     undisturbed = Recorder(folder=tmp_path, recipe=recipe)
-    fit.fit(whole, recipe, compute, data, undisturbed)
+    fit.fit(whole, recipe, compute, data, undisturbed, **learning)
 
     resumed, rest = new_state(recipe, compute), Recorder()
     torch.manual_seed(99)
     checkpoint.restore(resumed, recipe, tmp_path / checkpoint.folder_name(3))
     assert resumed.step == 3
-    assert fit.fit(resumed, recipe, compute, data, rest) is Ending.FINISHED
+    assert fit.fit(resumed, recipe, compute, data, rest, **learning) is Ending.FINISHED
 
+    assert [report.parts for report in rest.reports] == [report.parts for report in undisturbed.reports[3:]]
     assert [report.loss for report in rest.reports] == [report.loss for report in undisturbed.reports[3:]]
     expected, got = everything(whole), everything(resumed)
     assert expected.keys() == got.keys()
@@ -113,6 +122,50 @@ def test_losses_of_a_tiny_run_are_the_stored_ones(drawn_windows, a_recipe, one_t
     stored = json.loads(STORED.read_text())
     np.testing.assert_allclose([row["learning_rate"] for row in got], [row["learning_rate"] for row in stored], rtol=1e-9)
     np.testing.assert_allclose([row["loss"] for row in got], [row["loss"] for row in stored], rtol=1e-3)
+
+
+def test_a_distilled_run_reports_its_parts_and_follows_the_schedule(drawn_windows, drawn_answers, a_recipe, one_thread):
+    recipe, data, recorder = a_recipe(), drawn_windows(), Recorder()
+    settings = Distillation(weight=1, final_weight=0, schedule="linear", loss="paper")
+    objective = FromTeacher(recipe, settings)
+    state = new_state(recipe, one_thread)
+    fit.fit(state, recipe, one_thread, data, recorder, objective=objective, answers=drawn_answers(data))
+    weights = [report.parts["teacher_weight"] for report in recorder.reports]
+    assert weights == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0])
+    assert {"loss_bce", "loss_dice", "loss_teacher", "loss_mask"} < set(recorder.reports[0].parts)
+    first, last = recorder.reports[0], recorder.reports[-1]
+    assert first.loss == pytest.approx(first.parts["loss_teacher"], rel=1e-5)
+    assert last.loss == pytest.approx(last.parts["loss_mask"], rel=1e-5)
+
+
+def test_a_student_learns_from_answers_where_its_masks_say_nothing(drawn_windows, drawn_answers, a_recipe, plain):
+    compute = Compute(device="cpu", threads=1)
+    recipe = a_recipe(samples=4 * 40, augmentation=plain.model_dump(), learning_rate=4e-3)
+    data = drawn_windows(count=4)
+    blind = MaskedOut(data)
+    state = new_state(recipe, compute)
+    objective = FromTeacher(recipe, Distillation(loss="paper", weight=1))
+    fit.fit(state, recipe, compute, blind, Recorder(), objective=objective, answers=drawn_answers(data))
+    images, truth = data.windows(np.arange(4))
+    middle = slice(36, 132)
+    seen = torch.from_numpy(images[:, middle, middle]).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        predicted = metrics.predicted_masks(state.model.eval()(state.placement.inputs(seen)))
+    assert metrics.iou(predicted, torch.from_numpy(truth[:, None, middle, middle])).mean().item() > 0.8
+
+
+class MaskedOut:
+    """The same windows, whose masks are all empty."""
+
+    def __init__(self, windows):
+        self.of, self.canvas = windows, windows.canvas
+
+    def __len__(self):
+        return len(self.of)
+
+    def windows(self, indices):
+        images, masks = self.of.windows(indices)
+        return images, np.zeros_like(masks)
 
 
 def test_gradients_of_a_batch_of_8_are_those_of_4_batches_of_2(drawn_windows, a_recipe, one_thread):

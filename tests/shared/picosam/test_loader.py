@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shared.contracts.training import Augmentation
-from shared.picosam.loader import Loader, Pool, make_batch, sample_numbers, windows_of
+from shared.picosam.loader import AnswerPool, Loader, Pool, make_batch, sample_numbers, windows_of
 
 
 class Failing:
@@ -102,3 +102,64 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(drawn_windows, a_recipe):
 def test_no_windows_at_all_are_refused(drawn_windows, a_recipe):
     with pytest.raises(ValueError, match="no windows to train on"):
         Loader(drawn_windows(count=0), a_recipe())
+
+
+def test_a_batch_carries_the_answers_to_its_own_windows(drawn_windows, drawn_answers, a_recipe):
+    data, recipe = drawn_windows(), a_recipe()
+    batch = make_batch(data, recipe, np.arange(10, 14), drawn_answers(data))
+    chosen = windows_of(np.arange(10, 14), seed=recipe.seed, count=len(data))
+    assert batch.answers.logits.shape == (4, 1, 96, 96)
+    assert batch.answers.logits.dtype == torch.float32
+    np.testing.assert_array_equal(batch.answers.quality, drawn_answers(data).answers(chosen)[1])
+    # The teacher knows the truth: warped alike, its middle level is the mask's edge.
+    agreement = ((batch.answers.logits > 0) == batch.masks.bool()).float().mean().item()
+    assert agreement > 0.999
+
+
+def test_answers_change_nothing_else_in_a_batch(drawn_windows, drawn_answers, a_recipe):
+    data, recipe = drawn_windows(), a_recipe()
+    without, taught = (make_batch(data, recipe, np.arange(4), answers) for answers in (None, drawn_answers(data)))
+    assert without.answers is None
+    torch.testing.assert_close(taught.images, without.images, rtol=0, atol=0)
+    torch.testing.assert_close(taught.masks, without.masks, rtol=0, atol=0)
+
+
+class Broken:
+    """Answers of which one holds a number that is none, and one has no quality."""
+
+    def __init__(self, answers, at):
+        self.good, self.at = answers, at
+
+    def __len__(self):
+        return len(self.good)
+
+    def answers(self, indices):
+        logits, quality = self.good.answers(indices)
+        logits[np.isin(indices, self.at[:1]), 80, 80] = np.nan
+        quality[np.isin(indices, self.at[1:])] = np.nan
+        return logits, quality
+
+
+def test_an_answer_that_is_no_number_counts_as_none(drawn_windows, drawn_answers, a_recipe):
+    data, recipe, numbers = drawn_windows(), a_recipe(), np.arange(4)
+    chosen = windows_of(numbers, seed=recipe.seed, count=len(data))
+    batch = make_batch(data, recipe, numbers, Broken(drawn_answers(data), chosen[[1, 2]]))
+    assert batch.answers.quality.isnan().tolist() == [False, True, True, False]
+    assert batch.answers.logits.isfinite().all()
+    assert not batch.answers.logits[1:3].any()
+
+
+def test_a_pool_of_answers_follows_the_pool_of_windows(drawn_windows, drawn_answers):
+    small, large = drawn_windows(count=3), drawn_windows(count=9)
+    pool = AnswerPool([drawn_answers(small), drawn_answers(large)])
+    logits, quality = pool.answers(np.array([11, 0, 3, 2]))
+    assert (len(pool), logits.dtype) == (12, np.float16)
+    for row, (part, index) in enumerate([(large, 8), (small, 0), (large, 0), (small, 2)]):
+        wanted = drawn_answers(part).answers(np.array([index]))
+        np.testing.assert_array_equal(logits[row], wanted[0][0])
+        assert quality[row] == wanted[1][0]
+
+
+def test_answers_to_other_windows_are_refused(drawn_windows, drawn_answers, a_recipe):
+    with pytest.raises(ValueError, match="answered 5 windows, there are 12"):
+        Loader(drawn_windows(), a_recipe(), answers=drawn_answers(drawn_windows(count=5)))
