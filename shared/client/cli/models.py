@@ -23,6 +23,7 @@ from shared.client.cli.common import (
 )
 from shared.client.cli.completion import complete_model
 from shared.client.cli.job_view import require_success
+from shared.client.cli.lineage import lineage_tree
 from shared.client.cli.transfer import Transfer
 from shared.client.cli.watch import follow
 from shared.contracts.imports import WeightsFormat
@@ -96,6 +97,20 @@ def show_model(ctx: typer.Context, version: VersionArgument, as_json: JsonFlag =
             ("tags", "\n".join(f"{key}={value}" for key, value in sorted(found.tags.items()))),
         ]
     )
+
+
+@app.command("lineage")
+def lineage(ctx: typer.Context, version: VersionArgument, as_json: JsonFlag = False) -> None:
+    """Show what a version was made from, back to the data and the teacher, and what was made from it.
+
+    picofleet models lineage picosam2@champion
+    """
+    name, number = _resolve(ctx, version)
+    found = client(ctx).models.lineage(name, number)
+    if as_json:
+        print_json(found)
+    else:
+        out().print(lineage_tree(found))
 
 
 @app.command("promote")

@@ -8,7 +8,7 @@ from shared.client.files import Progress, save_stream
 from shared.client.resources.pages import every
 from shared.client.transport import Transport, parsed
 from shared.contracts.jobs import JobOut, ModelImportSubmission
-from shared.contracts.models import AliasIn, ModelOut, VersionOut
+from shared.contracts.models import AliasIn, LineageOut, ModelOut, VersionOut
 
 
 class Models:
@@ -32,6 +32,10 @@ class Models:
     def version(self, name: str, version: int) -> VersionOut:
         """One version with the names of its files."""
         return parsed(VersionOut, self._transport.call("GET", f"{_path(name)}/versions/{version}"))
+
+    def lineage(self, name: str, version: int) -> LineageOut:
+        """What a version was made from, and what was made from it."""
+        return parsed(LineageOut, self._transport.call("GET", f"{_path(name)}/versions/{version}/lineage"))
 
     def promote(self, name: str, version: int, alias: str) -> None:
         """Let ``alias`` name this version from now on."""
