@@ -109,7 +109,9 @@ def point_window(point: Pixel, shape: Shape, *, side: int = INPUT_SIZE, border: 
 def box_window(box: Box, shape: Shape, *, margin: float = 0.1, border: Border = Border.PAD) -> Window:
     """The square round ``box`` with ``margin`` of its longer side added per side, in whole pixels.
 
-    Parts of the box outside the image are cut off first. ValueError for a box without area inside the image.
+    Parts of the box outside the image are cut off first. ``Border.AUTHORS`` is what PicoSAM3's published code does: the
+    square is cut at the image's edges, all of them, and so need not stay square. ValueError for a box without area inside
+    the image.
     """
     height, width = shape
     if any(math.isnan(edge) for edge in box):  # max and min would let it pass
@@ -118,9 +120,25 @@ def box_window(box: Box, shape: Shape, *, margin: float = 0.1, border: Border = 
     x1, y1 = min(float(width), box[2]), min(float(height), box[3])
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"box {tuple(box)} has no area inside the image of {width} x {height} pixels")
+    if border is Border.AUTHORS:
+        return _published_box_window((x0, y0, x1, y1), shape, margin)
     side = math.ceil(max(x1 - x0, y1 - y0) * (1 + 2 * margin) - 1e-6)
     x, y = min(int((x0 + x1) / 2), width - 1), min(int((y0 + y1) / 2), height - 1)
     return _bordered(x, y, max(1, side), shape, border)
+
+
+def _published_box_window(box: Box, shape: Shape, margin: float) -> Window:
+    """Corners rounded down after cutting, as there; a box thinner than a pixel keeps one, where that code would fail."""
+    x0, y0, x1, y1 = box
+    width, height = (x1 - x0) * (1 + 2 * margin), (y1 - y0) * (1 + 2 * margin)
+    side = max(width, height)
+    # In the published order of operations, so that what is rounded down is the same number.
+    left, top = x0 - (x1 - x0) * margin + width / 2 - side / 2, y0 - (y1 - y0) * margin + height / 2 - side / 2
+    starts = [min(int(max(0, start)), length - 1) for start, length in ((left, shape[1]), (top, shape[0]))]
+    ends = [int(min(length, start + side)) for start, length in ((left, shape[1]), (top, shape[0]))]
+    ends = [max(start + 1, end) for start, end in zip(starts, ends, strict=True)]
+    clipped = left < 0 or top < 0 or left + side > shape[1] or top + side > shape[0]
+    return Window(x0=starts[0], y0=starts[1], x1=ends[0], y1=ends[1], border=Border.AUTHORS, clipped=clipped)
 
 
 def _bordered(x: int, y: int, side: int, shape: Shape, border: Border) -> Window:
@@ -144,7 +162,7 @@ def _bordered(x: int, y: int, side: int, shape: Shape, border: Border) -> Window
 
 
 def _authors_span(start: int, side: int, length: int) -> tuple[int, int]:
-    """The published code: the low edge is moved into the image, the high edge is cut (and stretched by the resize)."""
+    """PicoSAM2's published code: the low edge is moved into the image, the high edge is cut (and stretched by the resize)."""
     start = max(0, start)
     return start, min(length, start + side)
 

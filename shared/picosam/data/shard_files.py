@@ -25,12 +25,16 @@ PART_BYTES: Final = 256 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """What is kept of a window beside its pixels. ``point`` is the prompt, (x, y) in image pixels."""
+    """What is kept of a window beside its pixels. ``point`` is the prompt, (x, y) in image pixels.
+
+    ``box`` is the prompt where boxes are asked with, (x0, y0, x1, y1) in image pixels, else None; the same for all rows.
+    """
 
     image: ImageRow
     instance: Instance
     window: Window
     point: tuple[int, int]
+    box: tuple[float, float, float, float] | None = None
 
 
 class ShardWriter:
@@ -105,7 +109,8 @@ class ShardWriter:
 
 def _columns(rows: list[IndexRow]) -> dict[str, NDArray[Any]]:
     counts = [row.instance.rle.counts.encode() for row in rows]
-    return {
+    boxes = {"box": np.array([row.box for row in rows], dtype=np.float64)} if rows and rows[0].box is not None else {}
+    return boxes | {
         "instance_id": np.array([row.instance.id for row in rows], dtype=np.int64),
         "image_id": np.array([row.image.image_id for row in rows], dtype=np.int64),
         "category": np.array([row.instance.category for row in rows], dtype=np.int64),
@@ -125,7 +130,8 @@ class ShardReader:
     Columns, a row per window: ``instance_id``, ``image_id``, ``category`` (int64 [N]), ``area`` (float64 [N], image
     pixels, as annotated), ``window`` (int32 [N, 4]: x0, y0, x1, y1 in image pixels, without the margin), ``clipped``
     (bool [N]: the nominal window left the image), ``point`` (int32 [N, 2]: x, y in image pixels), ``image_shape`` (int32
-    [N, 2]: height, width).
+    [N, 2]: height, width), and of box prompts ``box`` (float64 [N, 4]: x0, y0, x1, y1 in image pixels; else None). Point
+    and box are as they were asked with, jitter included.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -148,6 +154,7 @@ class ShardReader:
         self.clipped: NDArray[np.bool_] = columns["clipped"]
         self.point: NDArray[np.int32] = columns["point"]
         self.image_shape: NDArray[np.int32] = columns["image_shape"]
+        self.box: NDArray[np.float64] | None = columns.get("box")
         self._counts, self._counts_end = columns["counts"], columns["counts_end"]
 
     def __len__(self) -> int:

@@ -30,10 +30,14 @@ from shared.picosam.data.images import ImageProblem, decode_rgb, read_bytes, res
 from shared.picosam.data.manifest import ImageRow, Instance, read_header, read_rows
 from shared.picosam.data.ordered import Report, cores, ignore, never, ordered_map
 from shared.picosam.data.shard_files import IndexRow, ShardReader, ShardWriter
-from shared.picosam.prompt import INPUT_SIZE, Window, extract_mask, prompt_point, window_for
+from shared.picosam.jitter import PromptJitter
+from shared.picosam.prompt import INPUT_SIZE, Box, Pixel, Window, extract_mask, prompt_point, window_for
 
 CODE_VERSION: Final = 1
 """Raised whenever the same dataset and policy would give other bytes."""
+
+_BOX_CODE_VERSION: Final = 2
+"""The same of box prompts alone, so that windows of points stay as they were named."""
 
 _AHEAD_PER_THREAD: Final = 2
 
@@ -51,6 +55,8 @@ class ShardPolicy:
     size: int = INPUT_SIZE
     max_windows: int | None = None
     """Only the first so many: the published protocol scores the first 1000."""
+    jitter: PromptJitter | None = None
+    """Prompts moved away from where they should be."""
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= self.canvas <= 4096 or self.canvas % 8 or (self.canvas - self.size) % 2:
@@ -62,9 +68,11 @@ class ShardPolicy:
 
     def described(self) -> dict[str, object]:
         """All that shapes the windows, as JSON; knobs of the other kind of prompt are left out."""
-        unused = {"box_margin"} if self.window.prompt == "point" else {"side"}
+        unused, code = ({"box_margin"}, {}) if self.window.prompt == "point" else ({"side"}, {"box_code": _BOX_CODE_VERSION})
         window = self.window.model_dump(mode="json", exclude=unused)
-        return {"window": window, "canvas": self.canvas, "size": self.size, "max_windows": self.max_windows}
+        moved = {"jitter": self.jitter.described()} if self.jitter is not None and self.jitter.share > 0 else {}
+        sizes = {"canvas": self.canvas, "size": self.size, "max_windows": self.max_windows}
+        return {"window": window, **sizes, **code, **moved}
 
 
 def shard_key(digest: str, split: str, policy: ShardPolicy) -> str:
@@ -147,13 +155,29 @@ def _cut(root: Path, policy: ShardPolicy, job: _Job) -> _Cut:
     rows = []
     for number, instance in enumerate(job.instances):
         mask = rle.to_mask(instance.rle)
-        point = prompt_point(mask)
-        window = window_for(policy.window, mask.shape, point=point, box=_corners(rle.tight_box(instance.rle)))
+        point, box = _prompt(policy, instance, mask)
+        window = window_for(policy.window, mask.shape, point=point, box=box)
         stored = _with_margin(window, policy)
         images[number] = resampled(image, stored, policy.canvas)
         masks[number] = resampled_mask(mask, stored, policy.canvas)
-        rows.append(IndexRow(image=job.row, instance=instance, window=window, point=point))
+        asked = box if policy.window.prompt == "box" else None
+        rows.append(IndexRow(image=job.row, instance=instance, window=window, point=point, box=asked))
     return _Cut(images, masks, rows)
+
+
+def _prompt(policy: ShardPolicy, instance: Instance, mask: NDArray[np.bool_]) -> tuple[Pixel, Box]:
+    """The point and the box that stand for an object: the box as annotated, which is what the published code takes.
+
+    An annotated box without area (some are lines) gives way to the mask's own; of an empty mask it is the point's pixel.
+    """
+    point = prompt_point(mask)
+    boxes = (_corners(box) for box in (instance.bbox, rle.tight_box(instance.rle)))
+    pixel = (float(point[0]), float(point[1]), point[0] + 1.0, point[1] + 1.0)
+    box = next((box for box in boxes if box[0] < box[2] and box[1] < box[3]), pixel)
+    if policy.jitter is None:
+        return point, box
+    height, width = mask.shape
+    return policy.jitter.point(point, box, (height, width), instance.id), policy.jitter.box(box, (height, width), instance.id)
 
 
 def resampled(image: Image.Image, window: Window, cells: int) -> NDArray[np.uint8]:

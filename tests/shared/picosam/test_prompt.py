@@ -246,6 +246,30 @@ def test_a_box_becomes_its_square_plus_ten_percent_per_side():
     assert (window.x0, window.y0, window.x1, window.y1) == (90, 65, 210, 185)
 
 
+@pytest.mark.parametrize(
+    ("box", "wanted", "clipped"),
+    [
+        ((100.0, 100.0, 200.0, 150.0), (90, 65, 210, 185), False),
+        ((10.5, 20.25, 110.75, 60.0), (0, 0, 120, 100), True),  # cut at the left and the top, not moved
+        ((600.0, 400.0, 640.0, 480.0), (572, 392, 640, 480), True),
+        ((0.0, 0.0, 640.0, 480.0), (0, 0, 640, 480), True),
+        ((639.2, 5.1, 639.9, 5.2), (639, 4, 640, 5), False),  # that code would fail: no pixel is left after rounding
+    ],
+)
+def test_the_authors_rule_cuts_a_box_s_square_at_every_edge_and_rounds_down(box, wanted, clipped):
+    window = box_window(box, (480, 640), border=Border.AUTHORS)
+    assert (window.x0, window.y0, window.x1, window.y1) == wanted
+    assert window.clipped is clipped
+
+
+@given(prompt=prompts(), size=st.tuples(st.floats(0.1, 3000), st.floats(0.1, 3000)), margin=st.floats(0, 1))
+def test_an_authors_box_window_lies_in_the_image(prompt, size, margin):
+    shape, (x, y) = prompt
+    window = box_window((x, y, x + size[0], y + size[1]), shape, margin=margin, border=Border.AUTHORS)
+    assert 0 <= window.x0 < window.x1 <= shape[1]
+    assert 0 <= window.y0 < window.y1 <= shape[0]
+
+
 @given(prompt=prompts(), size=st.tuples(st.floats(0.1, 3000), st.floats(0.1, 3000)), margin=st.floats(0, 1))
 def test_a_padded_box_window_holds_the_visible_box(prompt, size, margin):
     shape, (x, y) = prompt

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,8 +19,9 @@ from shared.picosam.data.generator import generate
 from shared.picosam.data.importer import Imported, import_dataset
 from shared.picosam.data.manifest import read_rows
 from shared.picosam.data.shard_files import ShardReader
-from shared.picosam.data.shards import ShardPolicy, prepare, resampled, shard_key
-from shared.picosam.prompt import Window, extract, extract_mask
+from shared.picosam.data.shards import ShardPolicy, _prompt, prepare, resampled, shard_key
+from shared.picosam.jitter import PromptJitter
+from shared.picosam.prompt import Window, extract, extract_mask, window_for
 
 AUTHORS = ShardPolicy(window=WindowPolicy(border=Border.AUTHORS))
 MARGIN = ShardPolicy(window=WindowPolicy(), canvas=168)
@@ -60,6 +62,16 @@ def dataset(shared_dataset, tmp_path) -> Prepared:
 def own_dataset(tmp_path) -> Prepared:
     """Pictures that a test may spoil."""
     return bring_in(tmp_path / "data", tmp_path / "out")
+
+
+def published_roi(bbox, image):
+    """PicoSAM3's published code, written down again: a tenth of each side added, squared, cut at the image, rounded down."""
+    x, y, width, height = bbox
+    x, y, width, height = x - 0.1 * width, y - 0.1 * height, 1.2 * width, 1.2 * height
+    side = max(width, height)
+    left, top = x + width / 2 - side / 2, y + height / 2 - side / 2
+    corners = max(0, left), max(0, top), min(image.width, left + side), min(image.height, top + side)
+    return tuple(int(corner) for corner in corners)
 
 
 def published_window(image, mask, size=96):
@@ -104,6 +116,45 @@ def test_the_real_validation_windows_are_those_of_the_published_code_byte_for_by
     reader = prepared.prepare(AUTHORS, split="val")
     assert len(reader) == 1062
     assert_published(reader, prepared, "val")
+    assert reader.box is None
+    assert_published_boxes(prepared.prepare(PUBLISHED_BOXES, "boxes", split="val"), prepared, "val")
+
+
+def assert_published_boxes(reader: ShardReader, prepared: Prepared, split: str) -> None:
+    images, masks = reader.windows(range(len(reader)))
+    rows = [(row, instance) for row in read_rows(prepared.imported.manifest_path, split) for instance in row.prompts()]
+    off = 0
+    for number, (row, instance) in enumerate(rows):
+        picture = Image.open(prepared.root / row.file).convert("RGB")
+        corners = published_roi(instance.bbox, picture)
+        if (
+            tuple(reader.window[number].tolist()) != corners
+        ):  # a sum that was written otherwise may round down to one pixel less
+            off += 1
+            continue
+        wanted = picture.crop(corners).resize((96, 96), Image.Resampling.BILINEAR)
+        mask = (
+            Image.fromarray(rle.to_mask(instance.rle).astype(np.uint8)).crop(corners).resize((96, 96), Image.Resampling.NEAREST)
+        )
+        assert np.array_equal(images[number], np.asarray(wanted))
+        assert np.array_equal(masks[number], np.asarray(mask) > 0)
+        assert reader.box[number].tolist() == pytest.approx(_corners(instance.bbox))
+    assert off <= len(rows) / 200
+    assert len(rows) == len(reader) > 0
+
+
+def _corners(bbox):
+    x, y, width, height = bbox
+    return [x, y, x + width, y + height]
+
+
+PUBLISHED_BOXES = ShardPolicy(window=WindowPolicy(prompt="box", border=Border.AUTHORS))
+
+
+def test_boxes_under_the_authors_rule_are_those_of_picosam3s_published_code_byte_for_byte(dataset):
+    reader = dataset.prepare(PUBLISHED_BOXES)
+    assert reader.clipped.sum() > 10
+    assert_published_boxes(reader, dataset, "train")
 
 
 @pytest.mark.parametrize("policy", [AUTHORS, MARGIN, BOXES, ShardPolicy(window=WindowPolicy(side=None, border=Border.SHRINK))])
@@ -194,6 +245,55 @@ def test_the_key_knows_what_shapes_the_windows_and_nothing_else():
     ]
     assert len({key, *others}) == 6
     assert shard_key("sha256:1", "train", ShardPolicy(window=WindowPolicy(box_margin=0.3), canvas=168)) == key
+
+
+def test_windows_of_points_keep_the_name_they_had_before_there_was_jitter():
+    assert shard_key("sha256:1", "train", MARGIN) == "52d0a10b1685a1414752aeeed29aa03da7a0c515f80f9f541a459407573394c7"
+
+
+def test_jitter_is_part_of_the_key_where_it_moves_anything():
+    jitters = [None, PromptJitter(share=0.1), PromptJitter(share=0.2), PromptJitter(share=0.1, seed=1)]
+    for window in (MARGIN.window, BOXES.window):
+        keys = {shard_key("sha256:1", "val", ShardPolicy(window=window, jitter=jitter)) for jitter in jitters}
+        assert len(keys) == 4
+        still = ShardPolicy(window=window, jitter=PromptJitter(share=0, seed=5))
+        assert shard_key("sha256:1", "val", still) == shard_key("sha256:1", "val", ShardPolicy(window=window))
+
+
+@pytest.mark.parametrize("prompt", ["point", "box"])
+def test_jittered_windows_lie_where_the_moved_prompt_is_and_keep_the_truth(dataset, prompt):
+    window, jitter = WindowPolicy(prompt=prompt), PromptJitter(share=0.3)
+    plain = dataset.prepare(ShardPolicy(window=window), "plain")
+    moved = dataset.prepare(ShardPolicy(window=window, jitter=jitter), "moved")
+    still = dataset.prepare(ShardPolicy(window=window, jitter=PromptJitter(share=0)), "still")
+    assert np.array_equal(still.windows(range(len(plain)))[0], plain.windows(range(len(plain)))[0])
+    instances = [instance for row in read_rows(dataset.imported.manifest_path, "train") for instance in row.prompts()]
+    _, masks = moved.windows(range(len(moved)))
+    away = 0
+    for number, instance in enumerate(instances):
+        shape, box = tuple(int(side) for side in moved.image_shape[number]), tuple(_corners(instance.bbox))
+        point = jitter.point(tuple(plain.point[number].tolist()), box, shape, instance.id)
+        wanted = window_for(window, shape, point=point, box=jitter.box(box, shape, instance.id))
+        assert moved.window[number].tolist() == [wanted.x0, wanted.y0, wanted.x1, wanted.y1]
+        assert moved.point[number].tolist() == list(point)
+        assert np.array_equal(masks[number], extract_mask(rle.to_mask(instance.rle), wanted))
+        away += moved.window[number].tolist() != plain.window[number].tolist()
+    assert away > 0.8 * len(instances)
+    assert [moved.truth(number) for number in range(len(moved))] == [instance.rle for instance in instances]
+
+
+def test_an_annotated_box_without_area_gives_way_to_the_masks_own(own_dataset):
+    rows = list(read_rows(own_dataset.imported.manifest_path, "train"))
+    flat = [
+        msgspec.structs.replace(
+            row, instances=tuple(msgspec.structs.replace(one, bbox=(3.0, 3.0, 0.0, 9.0)) for one in row.instances)
+        )
+        for row in rows
+    ]
+    mask = rle.to_mask(flat[0].instances[0].rle)
+    assert _prompt(BOXES, flat[0].instances[0], mask)[1] == tuple(_corners(rle.tight_box(flat[0].instances[0].rle)))
+    nothing = msgspec.structs.replace(flat[0].instances[0], rle=rle.from_mask(np.zeros((120, 160), np.bool_)))
+    assert _prompt(BOXES, nothing, np.zeros((120, 160), np.bool_)) == ((80, 60), (80.0, 60.0, 81.0, 61.0))
 
 
 def test_a_prepared_folder_is_used_as_it_is(dataset):
