@@ -4,18 +4,35 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.jobs.datasets.models import Dataset
+from services.jobs.models.models import ModelVersion, RegistrationState
 from shared.contracts.datasets import DatasetIn, DatasetSelection, DatasetState, GeneratorSource
+from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, ModelTeacher, SamTeacher, Teacher
+from shared.contracts.evaluation import EvaluatedModel
 from shared.contracts.imports import WeightsFormat
-from shared.contracts.jobs import JobKind, JobKindOut, ModelImportSubmission, TrainingSubmission
+from shared.contracts.jobs import (
+    DistillationSubmission,
+    EvaluationSubmission,
+    JobKind,
+    JobKindOut,
+    ModelImportSubmission,
+    TrainingSubmission,
+)
+from shared.kit.blobs import BlobStore
 
 
-def describe(session: Session) -> list[JobKindOut]:
-    """All kinds. The example of a training job names a dataset that is there, if one fits."""
-    return [_training(session), _dataset_import(), _model_import()]
-
-
-def _training(session: Session) -> JobKindOut:
+def describe(session: Session, blobs: BlobStore) -> list[JobKindOut]:
+    """All kinds. The examples name a dataset, a version and a checkpoint that are there, where some fit."""
     train, validation = _splits(session)
+    return [
+        _training(train, validation),
+        _distillation(train, validation, _teacher(session, blobs)),
+        _evaluation(validation, _newest_version(session)),
+        _dataset_import(),
+        _model_import(),
+    ]
+
+
+def _training(train: DatasetSelection, validation: DatasetSelection) -> JobKindOut:
     example = TrainingSubmission(name="first-try", tags={"purpose": "demo"}, train=[train], validation=validation)
     return JobKindOut(
         kind=JobKind.TRAINING,
@@ -24,6 +41,45 @@ def _training(session: Session) -> JobKindOut:
         json_schema=TrainingSubmission.model_json_schema(),
         example=example.model_dump(mode="json"),
     )
+
+
+def _distillation(train: DatasetSelection, validation: DatasetSelection, teacher: Teacher) -> JobKindOut:
+    example = DistillationSubmission(name="with-a-teacher", train=[train], validation=validation, teacher=teacher)
+    return JobKindOut(
+        kind=JobKind.DISTILLATION,
+        description="Trains a model on masks and on what a teacher answers: SAM 2.1, or a registered version. "
+        "`GET /v1/teachers` lists the published checkpoints and which of them are here.",
+        submit="POST /v1/jobs/distillation",
+        json_schema=DistillationSubmission.model_json_schema(),
+        example=example.model_dump(mode="json"),
+    )
+
+
+def _evaluation(dataset: DatasetSelection, model: str) -> JobKindOut:
+    example = EvaluationSubmission(name="first-look", models=[EvaluatedModel(model=model)], dataset=dataset)
+    return JobKindOut(
+        kind=JobKind.EVALUATION,
+        description="Scores registered versions on the prompts of a split: by border rule, object size, category and prompt "
+        "noise; compares several on the same prompts.",
+        submit="POST /v1/jobs/evaluation",
+        json_schema=EvaluationSubmission.model_json_schema(),
+        example=example.model_dump(mode="json"),
+    )
+
+
+def _teacher(session: Session, blobs: BlobStore) -> Teacher:
+    """SAM 2.1 of a size that is here, else the newest version."""
+    for published in PUBLISHED_CHECKPOINTS.values():
+        if blobs.exists(published.digest):
+            return SamTeacher(size=published.size)
+    return ModelTeacher(model=_newest_version(session))
+
+
+def _newest_version(session: Session) -> str:
+    """As name/version; what the first training makes if there is none."""
+    registered = select(ModelVersion).where(ModelVersion.state == RegistrationState.REGISTERED)
+    row = session.scalars(registered.order_by(ModelVersion.id.desc()).limit(1)).one_or_none()
+    return f"{row.name}/{row.version}" if row else "picosam2/1"
 
 
 def _dataset_import() -> JobKindOut:

@@ -19,6 +19,7 @@ def page(session: Session, filters: JobFilters, page: PageParams) -> tuple[Seque
         owner=filters.owner,
         name=filters.name,
         tags=[_tag(text) for text in filters.tag or ()],
+        parent_id=filters.parent,
         dataset_id=None if filters.dataset is None else _dataset_id(session, filters.dataset),
     )
     return newest_first(session, repository.filtered(wanted), Job.id, page)

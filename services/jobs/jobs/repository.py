@@ -13,6 +13,7 @@ from shared.contracts.base import Digest
 from shared.contracts.jobs import EventType, JobKind, JobState
 
 ACTIVE = frozenset({JobState.QUEUED, JobState.LOST}) | HELD
+PARENT_KINDS = ("pipeline", "sweep")
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
@@ -123,6 +124,7 @@ class Filters(NamedTuple):
     name: str | None = None
     tags: Sequence[tuple[str, str]] = ()
     dataset_id: str | None = None
+    parent_id: str | None = None
 
 
 def filtered(filters: Filters) -> Select[Job]:
@@ -138,6 +140,9 @@ def filtered(filters: Filters) -> Select[Job]:
         query = query.where(Job.name == filters.name)
     for key, value in filters.tags:
         query = query.where(Job.tags[key].as_string() == value)
+    if filters.parent_id is not None:
+        # The kinds are named because the index begins with them.
+        query = query.where(Job.parent_kind.in_(PARENT_KINDS), Job.parent_id == filters.parent_id)
     if filters.dataset_id is not None:
         query = query.where(Job.id.in_(select(JobDataset.job_id).where(JobDataset.dataset_id == filters.dataset_id)))
     return query

@@ -65,9 +65,9 @@ def _submit(body: submission.Body, session: Session, once: Once, services: Servi
 
 
 @router.get("/kinds", response_model=list[JobKindOut], dependencies=_VIEWER)
-def list_kinds(session: SessionDep) -> list[JobKindOut]:
+def list_kinds(session: SessionDep, services: ServicesDep) -> list[JobKindOut]:
     """The kinds of jobs: the JSON schema of their submission with defaults and ranges, and an example that works."""
-    return kinds.describe(session)
+    return kinds.describe(session, services.blobs)
 
 
 @router.get("", response_model=Page[JobOut], dependencies=_VIEWER)

@@ -22,7 +22,7 @@ class Retry(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilters:
-    """`?kind=&state=&owner=&name=&tag=&dataset=` of the list."""
+    """`?kind=&state=&owner=&name=&tag=&dataset=&parent=` of the list."""
 
     kind: Annotated[list[JobKind] | None, Query(max_length=16)] = None
     state: Annotated[list[JobState] | None, Query(max_length=16)] = None
@@ -34,6 +34,9 @@ class JobFilters:
         None
     )
     dataset: Annotated[str | None, Query(max_length=63, pattern=r"^[^\x00]*$", description="name or id")] = None
+    parent: Annotated[
+        str | None, Query(max_length=36, pattern=r"^[^\x00]*$", description="id of the pipeline or sweep that made the job")
+    ] = None
 
 
 class LogLineOut(BaseModel):

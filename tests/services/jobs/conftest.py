@@ -14,6 +14,8 @@ from services.jobs.keys.service import create_key
 from services.jobs.migrate import upgrade
 from services.jobs.runtime import Services
 from services.jobs.settings import JobsSettings
+from shared.contracts.base import digest_of
+from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, SamSize
 from shared.contracts.keys import KeyIn, Scope
 
 Headers = dict[str, str]
@@ -90,6 +92,15 @@ def session(services: Services) -> Iterator[Session]:
     """A session on the running app's database. On SQLite its first statement takes the write lock: commit soon."""
     with services.sessions() as session:
         yield session
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Small bytes that Meta publishes, in this test, as SAM 2.1 tiny; the platform does not have them yet."""
+    content = b"weights of a teacher"
+    tiny = PUBLISHED_CHECKPOINTS[SamSize.TINY].model_copy(update={"digest": digest_of(content)})
+    monkeypatch.setitem(PUBLISHED_CHECKPOINTS, SamSize.TINY, tiny)
+    return content
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from services.jobs.jobs.models import Job
 from services.jobs.runtime import Services
 from shared.contracts.base import digest_of
 from shared.contracts.datasets import DatasetState
+from shared.contracts.jobs import JobKind
 
 Json = dict[str, Any]
 
@@ -123,7 +124,7 @@ def sent(services: Services) -> Callable[[], list[str]]:
 
     def take() -> list[str]:
         services.messenger.flush()
-        return [_job_id(raw) for queue in ("training", "dataset_import", "model_import") for raw in _drain(services, queue)]
+        return [_job_id(raw) for queue in JobKind for raw in _drain(services, queue)]
 
     return take
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.jobs.jobs import service
+from services.jobs.jobs import service, submission
 from shared.contracts.datasets import DatasetState
 from shared.contracts.imports import ModelImportSpec
-from shared.contracts.jobs import JobOut, TrainingSubmission
+from shared.contracts.jobs import JobKind, JobOut, JobParent, TrainingSubmission
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -135,7 +135,7 @@ def test_a_retry_goes_on_from_the_last_checkpoint_unless_told_otherwise(fleet, j
 
 def test_the_examples_of_all_kinds_are_valid_and_the_training_one_works_as_it_is(fleet, dataset):
     kinds = {kind["kind"]: kind for kind in fleet.http.get("/v1/jobs/kinds", headers=fleet.user).json()}
-    assert set(kinds) == {"training", "dataset_import", "model_import"}
+    assert set(kinds) == {kind.value for kind in JobKind}
     training = kinds["training"]
     assert training["json_schema"]["$defs"]["Recipe"]["properties"]["batch_size"]["default"] == 16
     assert training["example"]["train"] == [{"dataset": "shapes", "split": "train"}]
@@ -148,6 +148,30 @@ def test_without_datasets_the_training_example_is_still_valid(fleet):
     TrainingSubmission.model_validate(training["example"])
 
 
+def test_the_examples_of_distillation_and_evaluation_can_be_read_and_name_what_is_there(fleet, dataset, services, published):
+    kinds = {kind["kind"]: kind for kind in fleet.http.get("/v1/jobs/kinds", headers=fleet.user).json()}
+    for kind in (JobKind.DISTILLATION, JobKind.EVALUATION):
+        assert kinds[kind]["submit"] == f"POST /v1/jobs/{kind}"
+        submission.parse(kind, kinds[kind]["example"])
+    assert kinds["distillation"]["example"]["teacher"] == {"kind": "model", "model": "picosam2/1"}
+    services.blobs.put_bytes(published)
+    kinds = {kind["kind"]: kind for kind in fleet.http.get("/v1/jobs/kinds", headers=fleet.user).json()}
+    answer = fleet.http.post("/v1/jobs/distillation", json=kinds["distillation"]["example"], headers=fleet.user)
+    assert answer.status_code == 201, answer.text
+
+
+def test_jobs_are_found_by_what_they_are_part_of_and_say_so(fleet, dataset, services):
+    parent = JobParent(kind="sweep", id="0197a000-0000-7000-8000-00000000000a", part="3")
+    fleet.submit()
+    spec = ModelImportSpec(blob=DIGEST, format="onnx")
+    with services.sessions.begin() as session:
+        child = service.enqueue(session, spec=spec, owner="ada", parent=parent, parent_run_id="f00").id
+    found = fleet.http.get("/v1/jobs", headers=fleet.user, params={"parent": parent.id}).json()["items"]
+    assert [(job["id"], job["parent"]) for job in found] == [(child, parent.model_dump())]
+    assert fleet.http.get("/v1/jobs", headers=fleet.user, params={"parent": "other"}).json()["items"] == []
+    assert fleet.claim(child)["parent_run_id"] == "f00"
+
+
 @pytest.mark.parametrize(
     ("method", "path", "least"),
     [
@@ -157,7 +181,10 @@ def test_without_datasets_the_training_example_is_still_valid(fleet):
         ("GET", "/v1/jobs/x/events", "viewer"),
         ("GET", "/v1/jobs/x/logs", "viewer"),
         ("GET", "/v1/workers", "viewer"),
+        ("GET", "/v1/teachers", "viewer"),
         ("POST", "/v1/jobs/training", "operator"),
+        ("POST", "/v1/jobs/distillation", "operator"),
+        ("POST", "/v1/jobs/evaluation", "operator"),
         ("POST", "/v1/jobs/x/cancel", "operator"),
         ("POST", "/v1/jobs/x/retry", "operator"),
         ("POST", "/v1/worker/hello", "worker"),
