@@ -26,10 +26,10 @@ def run(folder: Path, kind: str, processes: int) -> list[dict[str, Any]]:
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(processes)]
 
 
-@pytest.fixture(scope="module")
-def without_batchnorm(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain")
-    return folder, run(folder / "one", "plain", 1)[0], run(folder / "two", "plain", 2)
+@pytest.fixture(scope="module", params=["plain", "taught"])
+def without_batchnorm(request, tmp_path_factory):
+    folder, kind = tmp_path_factory.mktemp(request.param), request.param
+    return folder, run(folder / "one", kind, 1)[0], run(folder / "two", kind, 2)
 
 
 def test_two_processes_minimise_the_same_loss_as_one(without_batchnorm):
