@@ -4,10 +4,12 @@ A *view* is what a teacher sees at once: the student's window with its margin, a
 continuous, in the view's own pixels: pixel i covers [i, i + 1), so the middle of the first pixel is 0.5.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +60,11 @@ class Answer:
     """[P, h, w] over the whole view; h and w are the teacher's own choice."""
     quality: NDArray[np.float32] | None
     """Its own guess of each mask's IoU with the truth, [P] in 0..1; None from a teacher that has no opinion."""
+
+
+def digest_of(facts: Mapping[str, object]) -> str:
+    """``sha256:...`` of what a teacher is: its kind, weights and settings."""
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(facts, order='sorted')).hexdigest()}"
 
 
 class Teacher(Protocol):
