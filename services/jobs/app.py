@@ -28,6 +28,8 @@ from services.jobs.keys.loops import LOOPS as KEY_LOOPS
 from services.jobs.keys.router import router as keys
 from services.jobs.models.loops import LOOPS as MODEL_LOOPS
 from services.jobs.models.router import router as models
+from services.jobs.pipelines.loops import LOOPS as PIPELINE_LOOPS
+from services.jobs.pipelines.router import router as pipelines
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
 from services.jobs.shards.router import router as shards
@@ -45,8 +47,20 @@ from shared.kit.mlflow_api import MlflowApi
 from shared.kit.observe import Observed
 from shared.kit.problems import install_problem_handlers
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, keys, blobs, datasets, shards, jobs, worker_jobs, workers, models, teachers)
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS, *MODEL_LOOPS)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health,
+    keys,
+    blobs,
+    datasets,
+    shards,
+    jobs,
+    worker_jobs,
+    workers,
+    models,
+    teachers,
+    pipelines,
+)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS, *MODEL_LOOPS, *PIPELINE_LOOPS)
 
 assert tables.METADATA.tables
 

@@ -48,14 +48,18 @@ def field(*path: str | int) -> str:
     return ".".join(("body", *map(str, path)))
 
 
-def plan(steps: Sequence[StepIn], parameters: Mapping[str, Any]) -> list[Planned]:
-    """The steps in an order in which they could run. Impossible with everything that is wrong."""
+def plan(steps: Sequence[StepIn], parameters: Mapping[str, Any], *, all_used: bool = True) -> list[Planned]:
+    """The steps in an order in which they could run. Impossible with everything that is wrong.
+
+    ``all_used``: a parameter that no step refers to is a mistake.
+    """
     errors = [*_repeated(steps)]
     planned = [_planned(at, step, errors) for at, step in enumerate(steps)]
     names = {step.name for step in steps}
     for each in planned:
         errors += _dangling(each, names, parameters)
-    errors += _unused(planned, parameters)
+    if all_used:
+        errors += _unused(planned, parameters)
     if errors:
         raise Impossible(errors)
     return _in_order(planned)
