@@ -1,23 +1,39 @@
 """Shell completion of names that only the service knows. Silent when it cannot be asked: nobody wants errors at a tab key."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from shared.client.config import default_connection
 from shared.client.errors import ClientError
 from shared.client.sdk import PicofleetClient
 
+T = TypeVar("T")
+Ask = Callable[[PicofleetClient], list[T]]
+
 
 def complete_job(incomplete: str) -> list[tuple[str, str]]:
     """Ids of the newest jobs."""
-    client = _client()
-    if client is None:
-        return []
-    try:
-        with client:
-            newest = [(job.id, f"{job.state.value} {job.name or job.kind.value}") for job in client.jobs.list(limit=20)]
-    except ClientError:
-        return []
-    return [("last", "the newest")] * "last".startswith(incomplete) + _starting(newest, incomplete)
+    found = _asked(lambda client: [(job.id, f"{job.state} {job.name or job.kind}") for job in client.jobs.list(limit=20)])
+    return _last(found, incomplete) + _starting(found, incomplete)
+
+
+def complete_pipeline(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of the newest pipelines."""
+    found = _asked(lambda client: [(each.id, f"{each.state} {each.name}") for each in client.pipelines.list(limit=20)])
+    return _last(found, incomplete) + _starting(found, incomplete)
+
+
+def complete_sweep(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of the newest sweeps."""
+    found = _asked(lambda client: [(each.id, f"{each.state} {each.name}") for each in client.sweeps.list(limit=20)])
+    return _last(found, incomplete) + _starting(found, incomplete)
+
+
+def complete_template(incomplete: str) -> list[tuple[str, str]]:
+    """Names of pipeline templates."""
+    return _starting(
+        _asked(lambda client: [(each.name, each.description) for each in client.pipelines.templates()]), incomplete
+    )
 
 
 def complete_dataset(incomplete: str) -> list[tuple[str, str]]:
@@ -32,23 +48,25 @@ def complete_split(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
     """Names of models."""
-    client = _client()
-    if client is None:
-        return []
-    try:
-        with client:
-            return _starting([(model.name, "") for model in client.models.list(limit=50)], incomplete)
-    except ClientError:
-        return []
+    return _starting(_asked(lambda client: [(model.name, "") for model in client.models.list(limit=50)]), incomplete)
+
+
+def _last(found: list[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+    return [("last", "the newest")] if found and "last".startswith(incomplete) else []
 
 
 def _datasets() -> list[tuple[str, list[str]]]:
+    return _asked(lambda client: [(dataset.name, list(dataset.splits)) for dataset in client.datasets.list(limit=50)])
+
+
+def _asked(ask: Ask[T]) -> list[T]:
+    """What the service answers; nothing if it cannot be asked."""
     client = _client()
     if client is None:
         return []
     try:
         with client:
-            return [(dataset.name, list(dataset.splits)) for dataset in client.datasets.list(limit=50)]
+            return ask(client)
     except ClientError:
         return []
 

@@ -24,6 +24,7 @@ def show_one(job: JobOut) -> None:
             ("job", job.id),
             ("name", job.name),
             ("kind", job.kind.value),
+            ("part of", f"{job.parent.kind} {job.parent.id}, {job.parent.part}" if job.parent else ""),
             ("state", job.state.value),
             ("waits for", job.waiting_for),
             ("attempt", job.attempt or ""),

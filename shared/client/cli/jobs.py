@@ -35,6 +35,7 @@ def list_jobs(
     state: Annotated[list[JobState] | None, typer.Option(help="Only these; may be repeated.")] = None,
     kind: Annotated[JobKind | None, typer.Option()] = None,
     tag: TagOption = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this pipeline or sweep.")] = None,
     limit: LimitOption = 20,
     as_json: JsonFlag = False,
 ) -> None:
@@ -43,7 +44,7 @@ def list_jobs(
     def row(job: JobOut) -> list[str]:
         return [job.id, job.kind.value, escaped(job.name or ""), coloured(job.state), where(job), age(job.created_at)]
 
-    found = client(ctx).jobs.list(states=state or (), kind=kind, tags=tag or (), limit=limit)
+    found = client(ctx).jobs.list(states=state or (), kind=kind, tags=tag or (), parent=parent, limit=limit)
     show_list(found, as_json, ["id", "kind", "name", "state", "", "age"], row, "No jobs.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shared.client.cli import admin, cache, datasets, demo, evaluate, jobs, models, platform, teachers
+from shared.client.cli import admin, cache, datasets, demo, evaluate, jobs, models, pipelines, platform, sweeps, teachers
 from shared.client.cli.common import Globals
 from shared.client.cli.failures import EXIT_CODES, report
 from shared.client.config import default_home
@@ -26,6 +26,8 @@ app.command(rich_help_panel="Platform")(platform.status)
 app.command(rich_help_panel="Platform")(demo.demo)
 app.add_typer(datasets.app, name="datasets", rich_help_panel="Work")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Work")
+app.add_typer(pipelines.app, name="pipelines", rich_help_panel="Work")
+app.add_typer(sweeps.app, name="sweeps", rich_help_panel="Work")
 app.add_typer(models.app, name="models", rich_help_panel="Work")
 app.add_typer(teachers.app, name="teachers", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(evaluate.evaluate)

@@ -135,7 +135,7 @@ def distillation(
     """
     recipe = _recipe(architecture, samples, batch_size, learning_rate, seed)
     fields = _data(train, validation) | recipe | {"name": name, "initial_model": initial_model, "register_as": register_as}
-    fields |= {"teacher": _teacher(teacher) if teacher else None}
+    fields |= {"teacher": teacher_of(teacher) if teacher else None}
     if checkpoint is not None:
         fields |= {"teacher.checkpoint": {"digest": file_digest(checkpoint)}}
     knobs = {"loss": loss, "weight": weight, "final_weight": final_weight, "schedule": schedule, "temperature": temperature}
@@ -187,7 +187,7 @@ def evaluation(
     fields = {
         "name": name,
         "models": [_evaluated(text) for text in model] if model else None,
-        "dataset": _selection(dataset) if dataset else None,
+        "dataset": selection(dataset) if dataset else None,
         "max_prompts": max_prompts,
         "windows": [{"prompt": kind} for kind in prompt] if prompt else None,
         "borders": [rule.value for rule in border] if border else None,
@@ -286,8 +286,8 @@ def _recipe(
 
 def _data(train: list[str] | None, validation: str | None) -> dict[str, Any]:
     return {
-        "train": [_selection(text) for text in train] if train else None,
-        "validation": _selection(validation) if validation else None,
+        "train": [selection(text) for text in train] if train else None,
+        "validation": selection(validation) if validation else None,
     }
 
 
@@ -297,14 +297,16 @@ def _require(wanted: Mapping[str, Any], examples: Mapping[str, str]) -> None:
             raise UsageError(f"{example.split()[0]} is missing.", hint=f"As in {' '.join(examples.values())}.")
 
 
-def _selection(text: str) -> dict[str, str]:
+def selection(text: str) -> dict[str, str]:
+    """``dataset/split`` as its two parts; UsageError for anything else."""
     dataset, slash, split = text.rpartition("/")
     if not slash or not dataset or not split:
         raise UsageError(f"{text!r} is not written DATASET/SPLIT.", hint="As in coco2017/train.")
     return checked(lambda: DatasetSelection(dataset=dataset, split=split)).model_dump()
 
 
-def _teacher(text: str) -> dict[str, str]:
+def teacher_of(text: str) -> dict[str, str]:
+    """A published teacher's name or a registered version as a teacher; UsageError for anything else."""
     if text in _TEACHERS:
         return {"kind": "sam2", "size": _TEACHERS[text].value}
     if "/" in text or "@" in text:

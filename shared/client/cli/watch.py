@@ -69,11 +69,11 @@ def view() -> Iterator[View]:
 
 
 class PlainView:
-    """Lines for log files and pipes: a line per phase and every ten seconds."""
+    """Lines for log files and pipes: a line per phase and every ten seconds. ``begun``: by the monotonic clock."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._begun = time.monotonic()
+    def __init__(self, console: Console, prefix: str = "", *, begun: float | None = None) -> None:
+        self._console, self._prefix = console, prefix
+        self._begun = time.monotonic() if begun is None else begun
         self._phase, self._printed = "", 0.0
 
     def state(self, state: JobState, detail: str) -> None:
@@ -95,7 +95,7 @@ class PlainView:
         self._line(f"{level}: {message}")
 
     def _line(self, text: str) -> None:
-        self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {text}", markup=False)
+        self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {self._prefix}{text}", markup=False)
 
 
 class LiveView:

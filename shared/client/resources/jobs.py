@@ -53,11 +53,12 @@ class Jobs:
         kind: JobKind | None = None,
         tags: Sequence[str] = (),
         owner: str | None = None,
+        parent: str | None = None,
         limit: int | None = None,
     ) -> Iterator[JobOut]:
-        """Jobs, newest first. ``tags`` are written ``key=value``; all of them must match."""
+        """Jobs, newest first. ``tags`` are written ``key=value``; all must match. ``parent``: id of a pipeline or sweep."""
         filters: dict[str, Any] = {"state": [state.value for state in states] or None, "tag": list(tags) or None}
-        filters |= {"kind": kind.value if kind else None, "owner": owner}
+        filters |= {"kind": kind.value if kind else None, "owner": owner, "parent": parent}
         wanted = {key: value for key, value in filters.items() if value is not None}
         return every(self._transport, "/v1/jobs", JobOut, wanted, limit=limit)
 
