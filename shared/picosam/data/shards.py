@@ -149,7 +149,7 @@ def _jobs(manifest: Path, split: str, total: int) -> Iterator[_Job]:
 
 
 def _cut(root: Path, policy: ShardPolicy, job: _Job) -> _Cut:
-    image = Image.fromarray(_load(root, job.row))
+    image = Image.fromarray(load_image(root, job.row))
     shape = (len(job.instances), policy.canvas, policy.canvas)
     images, masks = np.empty((*shape, 3), dtype=np.uint8), np.empty(shape, dtype=np.bool_)
     rows = []
@@ -157,7 +157,7 @@ def _cut(root: Path, policy: ShardPolicy, job: _Job) -> _Cut:
         mask = rle.to_mask(instance.rle)
         point, box = _prompt(policy, instance, mask)
         window = window_for(policy.window, mask.shape, point=point, box=box)
-        stored = _with_margin(window, policy)
+        stored = stored_window(window, policy)
         images[number] = resampled(image, stored, policy.canvas)
         masks[number] = resampled_mask(mask, stored, policy.canvas)
         asked = box if policy.window.prompt == "box" else None
@@ -207,7 +207,8 @@ def resampled_mask(mask: NDArray[np.bool_], window: Window, cells: int) -> NDArr
     return np.asarray(part.resize((cells, cells), Image.Resampling.NEAREST)) > 0
 
 
-def _load(root: Path, row: ImageRow) -> NDArray[np.uint8]:
+def load_image(root: Path, row: ImageRow) -> NDArray[np.uint8]:
+    """The image as RGB, uint8 [H, W, 3]. ``DatasetGone`` or ``DatasetChanged`` if it is not as it was imported."""
     try:
         content = read_bytes(resolve_inside(root, row.file))
         if hashlib.sha256(content).hexdigest() != row.sha256:
@@ -228,8 +229,8 @@ def _corners(box: tuple[float, float, float, float]) -> tuple[float, float, floa
     return x, y, x + width, y + height
 
 
-def _with_margin(window: Window, policy: ShardPolicy) -> Window:
-    """The window grown about its middle, in each direction by its share of the canvas, to whole pixels."""
+def stored_window(window: Window, policy: ShardPolicy) -> Window:
+    """What the canvas shows: the window grown about its middle, in each direction by its share of it, to whole pixels."""
     if policy.canvas == policy.size:
         return window
     share = (policy.canvas - policy.size) / (2 * policy.size)
