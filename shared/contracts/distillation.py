@@ -65,8 +65,8 @@ class Checkpoint(Strict):
     digest: Digest = Field(description="sha256 of the file")
     url: str | None = Field(
         default=None,
-        min_length=1,
         max_length=4096,
+        pattern=r"^(https?://|file:///|/).+$",
         description="https:// or http:// URL, or file:// URL or absolute path as the worker sees it; null: the uploaded blob "
         "of that digest",
     )

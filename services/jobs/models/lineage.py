@@ -49,7 +49,7 @@ def of_version(services: Services, name: str, version: int, *, limit: int = LIMI
     with services.sessions.begin() as session:
         begin_reading(session)
         found = _of_version(session, name, version, limit)
-    if found.root == found.nodes[0].id and found.nodes[0].created_at is None:
+    if found.nodes[0].created_at is None:
         service.registered_version(services.mlflow, name, version)  # not from a job, so only MLflow knows whether it is there
     return found
 
