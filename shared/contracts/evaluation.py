@@ -62,4 +62,7 @@ class EvaluationSpec(Strict):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} holds a value twice")
+        labels = [policy.label for policy in self.windows]
+        if len(set(labels)) < len(labels):
+            raise ValueError("windows holds two of one kind, whose figures would have the same names; evaluate them one by one")
         return self

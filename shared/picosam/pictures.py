@@ -26,7 +26,7 @@ TRUE: Final = (213, 94, 0)
 """Okabe and Ito's blue and vermilion: told apart by colour-blind people too."""
 
 _HEX: Final = {"predicted": "#0072b2", "true": "#d55e00", "third": "#009e73", "ground": "#fafafa", "ink": "#282828"}
-_COLOURS: Final = (_HEX["predicted"], _HEX["true"], _HEX["third"], "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS: Final = (_HEX["predicted"], _HEX["true"], _HEX["third"], "#cc79a7", "#e69f00", "#56b4e9")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,9 @@ def _save(sheet: Image.Image, path: Path) -> None:
 
 def iou_histogram(ious: Values, areas: Values, path: Path) -> None:
     """A PNG: how many samples reach which IoU, by COCO's sizes of object. ious, areas (image pixels): [N]."""
-    figure, axes = _figure(3, "IoU by object size", height=3.2)
+    figure, axes = new_figure(3, "IoU by object size", height=3.2)
     edges = np.linspace(0, 1, 21)
-    for axis, (name, (low, high)), colour in zip(axes, AREA_BANDS.items(), _COLOURS, strict=False):
+    for axis, (name, (low, high)), colour in zip(axes, AREA_BANDS.items(), COLOURS, strict=False):
         chosen = ious[(areas >= low) & (areas < high)]
         axis.hist(chosen, bins=edges, color=colour)
         mean = f", mean {miou(chosen):.3f}" if chosen.size else ""
@@ -97,7 +97,7 @@ def iou_histogram(ious: Values, areas: Values, path: Path) -> None:
         axis.set_xlabel("IoU")
         axis.set_xlim(0, 1)
     axes[0].set_ylabel("samples")
-    _save_figure(figure, path)
+    save_figure(figure, path)
 
 
 Series = Mapping[str, Sequence[tuple[int, float]]]
@@ -106,19 +106,19 @@ Series = Mapping[str, Sequence[tuple[int, float]]]
 
 def curves(losses: Series, ious: Series, path: Path) -> None:
     """A PNG: the losses and the IoU metrics by optimiser step, side by side."""
-    figure, axes = _figure(2, "Training", height=3.6)
+    figure, axes = new_figure(2, "Training", height=3.6)
     for axis, series, label in zip(axes, (losses, ious), ("loss", "IoU"), strict=True):
-        for (name, points), colour in zip(series.items(), _COLOURS * (1 + len(series) // len(_COLOURS)), strict=False):
+        for (name, points), colour in zip(series.items(), COLOURS * (1 + len(series) // len(COLOURS)), strict=False):
             steps, values = [step for step, _ in points], [value for _, value in points]
             axis.plot(steps, values, color=colour, label=name, marker="o" if len(points) < 30 else None, markersize=3)
         axis.set_xlabel("step")
         axis.set_ylabel(label)
         if series:
             axis.legend(fontsize=8, frameon=False)
-    _save_figure(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(count: int, title: str, *, height: float) -> tuple[Any, Any]:
+def new_figure(count: int, title: str, *, height: float) -> tuple[Any, Any]:
     """A figure with ``count`` panels in a row. ``height`` in inches at 110 pixels each."""
     # Imported here: 0.5 s that a job which draws nothing should not pay.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -135,6 +135,7 @@ def _figure(count: int, title: str, *, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save_figure(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write it as a PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", facecolor=figure.get_facecolor())

@@ -39,6 +39,7 @@ _FLOATS: Final = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _COUNTER: Final = "num_batches_tracked"
 
 InputScale = Literal["pixel/256", "imagenet"]
+Quantization = Literal["fake_quant", "int8"]
 State = dict[str, Tensor]
 
 
@@ -53,6 +54,7 @@ class ModelConfig(BaseModel):
     input_size: int = INPUT_SIZE
     window: WindowPolicy = WindowPolicy()
     recipe: Recipe | None = None  # None for imported weights
+    quantization: Quantization | None = None  # of model.onnx; None: float
 
 
 def save_weights(model: nn.Module, path: Path, config: ModelConfig) -> None:
