@@ -3,14 +3,8 @@
 The plain way: float32, contiguous tensors, and in the loop, per sample: decode the JPEG and the mask, cut the window.
 Ours: `fit` as a job runs it, from prepared shards, augmentation, average and gradient clipping included.
 Goals: 2.5 times the plain way at batch 8; data loading at most 10 % of the step; below 1.5 GB at batch 32.
-
-The processes take turns of a few steps: what slows the machine for a while slows all of them, and only one runs at a time.
 """
 
-import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,13 +13,7 @@ from pathlib import Path
 from shared.contracts.training import Compute, Recipe, WindowPolicy
 from tests.bench.images import BenchImages, bench_images
 from tests.bench.table import Measured, print_goal, print_table, ratio
-
-ROUNDS = 5
-TURN = 12
-"""Steps per turn."""
-
-UNTIMED = 4
-"""The first steps of a turn: their batches were made while others had their turn."""
+from tests.bench.turns import ROUNDS, TURN, Turns, row, take_turns
 
 WAYS = [("plain", 8), ("ours", 8), ("ours", 16), ("ours", 32)]
 
@@ -34,8 +22,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         images = bench_images(Path(name))
         _prepare(Path(name), images)
-        rounds = _take_turns(Path(name), images)
-    rows = [_row(way, [taken[way] for taken in rounds]) for way in WAYS]
+        rounds = take_turns({way: _command(way, Path(name), images) for way in WAYS})
+    rows = [row(f"{way[0]}, batch {way[1]}", [taken[way] for taken in rounds]) for way in WAYS]
     print_table(f"Training PicoSAM2 on {images.what}", "images/s", rows)
     _print_goals(rounds, rows)
 
@@ -50,38 +38,10 @@ def _prepare(folder: Path, images: BenchImages) -> None:
         prepare(images.manifest, images.root, "train", policy, folder / "shards" / name, digest=images.digest)
 
 
-def _take_turns(folder: Path, images: BenchImages) -> list[dict[tuple[str, int], dict[str, float]]]:
-    children = {way: _start(way, folder, images) for way in WAYS}
-    try:
-        taken = [{way: _turn(child) for way, child in children.items()} for _ in range(ROUNDS + 1)]
-    finally:
-        for child in children.values():
-            child.communicate()  # closes its input, upon which it ends
-    return taken[1:]  # in the first the allocator and the convolutions' kernels find their place
-
-
-def _start(way: tuple[str, int], folder: Path, images: BenchImages) -> subprocess.Popen[str]:
+def _command(way: tuple[str, int], folder: Path, images: BenchImages) -> tuple[list[str], dict[str, str]]:
     arguments = [way[0], str(way[1]), str(folder / "shards"), str(images.root), str(images.manifest)]
-    command = [sys.executable, "-m", "tests.bench.bench_training", *arguments]
     # The plain way waits as OpenMP does by default; `shared.picosam` changes that.
-    environment = os.environ | ({"GOMP_SPINCOUNT": "300000"} if way[0] == "plain" else {})
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def _turn(child: subprocess.Popen[str]) -> dict[str, float]:
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write("\n")
-    child.stdin.flush()
-    return dict(json.loads(child.stdout.readline()))
-
-
-def _row(way: tuple[str, int], taken: list[dict[str, float]]) -> Measured:
-    notes = {
-        "data loading": f"{100 * max(one['waited_share'] for one in taken):.1f} % of the step",
-        "peak memory": f"{max(one['peak_mb'] for one in taken):.0f} MB",
-    }
-    return Measured(name=f"{way[0]}, batch {way[1]}", rates=[one["images_per_s"] for one in taken], notes=notes)
+    return ["tests.bench.bench_training", *arguments], {"GOMP_SPINCOUNT": "300000"} if way[0] == "plain" else {}
 
 
 def _print_goals(rounds: list[dict[tuple[str, int], dict[str, float]]], rows: list[Measured]) -> None:
@@ -91,32 +51,6 @@ def _print_goals(rounds: list[dict[tuple[str, int], dict[str, float]]], rows: li
     print_goal("training at least 2.5 times the plain way, batch 8", f"{reached:.2f}", reached >= 2.5)
     print_goal("data loading at most 10 % of the step", f"{100 * waited:.1f} %", waited <= 0.1)
     print_goal("memory below 1500 MB at batch 32", f"{peak:.0f} MB", peak < 1500)
-
-
-class Turns:
-    """In the child: waits for its turns, and prints one line of JSON after each."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._taken: list[tuple[float, float]] = []
-
-    def add(self, seconds: float, waited_s: float) -> None:
-        """One step's time, and how much of it went into data."""
-        self._taken.append((seconds, waited_s))
-
-    def is_over(self) -> bool:
-        """Asked before each step; True once the parent has closed the pipe."""
-        if len(self._taken) % TURN:
-            return False
-        if self._taken:
-            self._print()
-        return not sys.stdin.readline()
-
-    def _print(self) -> None:
-        steps, waits = zip(*self._taken[-TURN + UNTIMED :], strict=True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-        rate = self._batch_size * len(steps) / sum(steps)
-        print(json.dumps({"images_per_s": rate, "waited_share": sum(waits) / sum(steps), "peak_mb": peak}), flush=True)
 
 
 def _ours(batch_size: int, shards: Path) -> None:
