@@ -18,12 +18,10 @@ from shared.contracts.worker import (
     Checkpoint,
     CheckpointIn,
     Claim,
-    DatasetGrant,
     FinishIn,
     HeartbeatOut,
     ImportedDataset,
     LogLine,
-    ModelGrant,
     ReportIn,
 )
 from shared.kit.database import db_now
@@ -35,7 +33,7 @@ _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 def claim(session: Session, job_id: str, *, worker: str, lease: timedelta) -> Claim | NotClaimable:
     """Give a queued job to the caller: to exactly one, however often the message is delivered.
 
-    The refusal is returned, not raised, because a job whose dataset is gone fails here and that has to be committed.
+    The refusal is returned, not raised, because a job whose dataset or model is gone fails here and that has to be committed.
     """
     job = service.get(session, job_id)
     try:
@@ -52,10 +50,10 @@ def claim(session: Session, job_id: str, *, worker: str, lease: timedelta) -> Cl
         job = moves.apply(session, job, [claimed], worker=worker, lease_until=db_now(session) + lease)
     except JobChanged:
         return NotClaimable(f"The job {job_id} went to another worker.", state=JobState.RUNNING)
-    return _claim_of(job, found, sources.models_of(session, job), lease)
+    return _claim_of(job, found, lease)
 
 
-def _claim_of(job: Job, datasets: list[DatasetGrant], models: dict[str, ModelGrant], lease: timedelta) -> Claim:
+def _claim_of(job: Job, granted: sources.Granted, lease: timedelta) -> Claim:
     return Claim(
         job_id=job.id,
         kind=job.kind,
@@ -68,8 +66,8 @@ def _claim_of(job: Job, datasets: list[DatasetGrant], models: dict[str, ModelGra
         lease_s=lease.total_seconds(),
         checkpoint=Checkpoint.model_validate(job.checkpoint) if job.checkpoint else None,
         mlflow_run_id=job.mlflow_run_id,
-        datasets=datasets,
-        models=models,
+        datasets=granted.datasets,
+        models=granted.models,
         parent_run_id=job.parent_run_id,
     )
 

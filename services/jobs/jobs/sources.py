@@ -1,6 +1,7 @@
-"""The datasets that jobs read: from the names in a spec to rows, and from rows to what a worker is told."""
+"""What jobs read, datasets and model versions: from the names in a spec to rows, and from rows to what a worker is told."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,8 @@ from services.jobs.jobs import repository
 from services.jobs.jobs.models import Job, JobDataset
 from services.jobs.jobs.needs import NamedSplit
 from services.jobs.jobs.service import Read, dataset_gone
+from services.jobs.models import repository as models
+from services.jobs.models.models import ModelVersion
 from shared.contracts.datasets import DatasetSelection, DatasetState
 from shared.contracts.jobs import JobError
 from shared.contracts.worker import DatasetGrant, ModelGrant
@@ -45,8 +48,27 @@ def _splits_of(dataset: Dataset) -> str:
     return f"it has {', '.join(sorted(dataset.splits)) or 'no split'}"
 
 
-def grants(session: Session, job: Job) -> list[DatasetGrant] | JobError | str:
-    """What the job's worker is told of its datasets; why the job must fail; or, as text, what it has to wait for."""
+class Granted(NamedTuple):
+    """What a worker needs of all that its job reads."""
+
+    datasets: list[DatasetGrant]
+    models: dict[str, ModelGrant]
+    """By role."""
+
+
+def grants(session: Session, job: Job) -> Granted | JobError | str:
+    """What the job's worker is told of what it reads; why the job must fail; or, as text, what it has to wait for."""
+    named = repository.models_of(session, [job.id])
+    going = [row for row in models.rows_of(session, {(each.name, each.version) for each in named}) if not row.is_registered]
+    if going:
+        return _model_gone(going[0])
+    datasets = _dataset_grants(session, job)
+    if not isinstance(datasets, list):
+        return datasets
+    return Granted(datasets, {each.role: ModelGrant.model_validate(each) for each in named})
+
+
+def _dataset_grants(session: Session, job: Job) -> list[DatasetGrant] | JobError | str:
     found: list[DatasetGrant] = []
     for read in repository.reads_of(session, [job.id]):
         dataset = session.get(Dataset, read.dataset_id)
@@ -57,11 +79,6 @@ def grants(session: Session, job: Job) -> list[DatasetGrant] | JobError | str:
         read.digest = dataset.digest  # what the job saw is known even after the dataset was deleted
         found.append(grant_of(dataset))
     return found
-
-
-def models_of(session: Session, job: Job) -> dict[str, ModelGrant]:
-    """What the job's worker is told of the registered versions that it reads, by role."""
-    return {row.role: ModelGrant.model_validate(row) for row in repository.models_of(session, [job.id])}
 
 
 def _obstacle(dataset: Dataset | None, read: JobDataset) -> JobError | str | None:
@@ -84,6 +101,15 @@ def _import_failed(dataset: Dataset) -> JobError:
         type="dataset_import_failed",
         message=f"The dataset {dataset.name!r} could not be imported: {dataset.error}",
         hint=f"see job {dataset.import_job} for the reason, retry it, then retry this job",
+    )
+
+
+def _model_gone(row: ModelVersion) -> JobError:
+    # While a job waits or runs its versions cannot be deleted; one that is retried later may find them gone.
+    return JobError(
+        type="model_gone",
+        message=f"The model version {row.name}/{row.version} was deleted.",
+        hint="submit a new job that names a version which is there; `GET /v1/models` lists the models",
     )
 
 

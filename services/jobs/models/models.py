@@ -54,3 +54,8 @@ class ModelVersion(Base):
     next_attempt_at: Mapped[datetime]
     """When a pending row is due; moved on by whoever takes it, so that replicas do not meet."""
     created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
+
+    @property
+    def is_registered(self) -> bool:
+        """True while the version may be used."""
+        return self.state == RegistrationState.REGISTERED

@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 from services.jobs.models import repository, service
 from services.jobs.models.domain import REFERENCE_RULE, Reference
 from services.jobs.models.errors import RegistryAway, RegistryRefused
-from services.jobs.models.models import RegistrationState
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.problems import InvalidRequest, Problem
@@ -69,7 +68,7 @@ def hold(session: Session, found: Iterable[tuple[str, str, ModelGrant | Problem]
 
 def _hold(session: Session, grant: ModelGrant, field: str) -> None:
     row = repository.locked_version(session, grant.name, grant.version)
-    if row is not None and row.state != RegistrationState.REGISTERED:
+    if row is not None and not row.is_registered:
         raise _unknown(f"{grant.name}/{grant.version}", field)
 
 

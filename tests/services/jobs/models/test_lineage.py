@@ -190,6 +190,18 @@ def test_a_teacher_and_an_evaluated_version_cannot_be_deleted_while_they_are_nee
     assert shown["parents"] == [story.dataset, teacher]
 
 
+def test_a_retry_whose_teacher_was_deleted_meanwhile_fails_and_says_so(story, services):
+    _, teacher = story.run("training")
+    job = story.submit("distillation", teacher={"kind": "model", "model": teacher})
+    story.http.post(f"/v1/jobs/{job}/cancel", headers=story.user)
+    delete_version(services, story.make.name, int(teacher.split("/")[1]))
+    story.http.post(f"/v1/jobs/{job}/retry", headers=story.user)
+    assert story.claim(job)["type"] == "/problems/not-claimable"
+    failed = story.http.get(f"/v1/jobs/{job}", headers=story.user).json()
+    assert (failed["state"], failed["error"]["type"]) == ("failed", "model_gone")
+    assert teacher in failed["error"]["message"]
+
+
 def test_a_worker_is_told_every_version_in_its_role(story, mlflow):
     versions = [story.run("training")[1] for _ in range(2)]
     mlflow.set_alias(story.make.name, "champion", int(versions[1].split("/")[1]))
