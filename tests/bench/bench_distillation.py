@@ -53,13 +53,14 @@ def _answer(windows, folder: Path) -> None:
     """As a teacher would that knows the truth but for noise."""
     from shared.picosam.teachers.answers import AnswerWriter, Batch
 
-    writer, random = AnswerWriter(folder, _asked(), windows=len(windows), canvas=windows.canvas), np.random.default_rng(0)
-    for start in range(0, len(windows), 64):
-        masks = windows.windows(np.arange(start, min(start + 64, len(windows))))[1]
-        logits = np.where(masks, 6, -6) + random.standard_normal(masks.shape, np.float32)
-        quality = random.uniform(0.3, 1, len(masks)).astype(np.float32)
-        writer.add(Batch(logits=logits, quality=quality, iou=quality.astype(np.float64)))
-    writer.finish()
+    random = np.random.default_rng(0)
+    with AnswerWriter(folder, _asked(), windows=len(windows), canvas=windows.canvas) as writer:
+        for start in range(0, len(windows), 64):
+            masks = windows.windows(np.arange(start, min(start + 64, len(windows))))[1]
+            logits = np.where(masks, 6, -6) + random.standard_normal(masks.shape, np.float32)
+            quality = random.uniform(0.3, 1, len(masks)).astype(np.float32)
+            writer.add(Batch(logits=logits, quality=quality, iou=quality.astype(np.float64)))
+        writer.finish()
 
 
 def _child(kind: str, batch_size: int, folder: Path) -> None:
