@@ -156,9 +156,10 @@ def import_model(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Weights.")],
     format_: Annotated[WeightsFormat | None, typer.Option("--format", help="Default: by the file's ending.")] = None,
     input_scale: Annotated[
-        str, typer.Option(help="What the network expects: pixel/256, or imagenet (the published PicoSAM2).")
+        str, typer.Option(help="What the network expects: pixel/256, or imagenet (the published PicoSAM2 and PicoSAM3).")
     ] = "pixel/256",
-    register_as: Annotated[str, typer.Option(help="Name in the registry.")] = "picosam2",
+    architecture: Annotated[str, typer.Option(help="picosam2, picosam3 or picosam2_wide.")] = "picosam2",
+    register_as: Annotated[str | None, typer.Option(help="Name in the registry; default: the architecture's.")] = None,
     description: Annotated[str, typer.Option()] = "",
     as_json: JsonFlag = False,
 ) -> None:
@@ -170,7 +171,9 @@ def import_model(
     kind = format_.value if format_ else endings.get(file.suffix.lower())
     if kind is None:
         raise UsageError(f"The ending of {file.name} does not tell its format.", hint="Add --format.")
-    fields = {"format": kind, "input_scale": input_scale, "register_as": register_as, "description": description}
+    fields = {"format": kind, "input_scale": input_scale, "architecture": architecture, "description": description}
+    if register_as is not None:
+        fields["register_as"] = register_as
     nobody = "sha256:" + "0" * 64  # the options are checked before anything is sent
     checked(lambda: ModelImportSubmission.model_validate(fields | {"blob": nobody}))
     with Transfer(file.name) as on_progress:

@@ -1,5 +1,6 @@
 import copy
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from shared.picosam.model import (
 )
 from tests.shared.picosam.conftest import lived_in
 
+DOCS = Path(__file__).parents[3] / "docs/models.md"
+
 # Of the published code's state dict; the inner normalisation is ours.
 PUBLISHED_MODULES = [
     *("encoder_stage1", "down1", "encoder_stage2", "down2", "encoder_stage3", "down3", "encoder_stage4", "down4", "bottleneck"),
@@ -30,6 +33,12 @@ PUBLISHED_MODULES = [
 @pytest.fixture(params=sorted(ARCHITECTURES))
 def architecture(request) -> str:
     return request.param
+
+
+def test_the_documentation_gives_each_networks_size(architecture):
+    model = build_model(architecture)
+    (row,) = (line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{architecture}` |"))
+    assert f"| {count_parameters(model):,} | {count_macs(model) / 1e6:.0f} M |" in row
 
 
 def test_networks_have_exactly_the_published_number_of_parameters():

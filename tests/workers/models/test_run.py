@@ -87,11 +87,15 @@ def test_the_published_state_dict_gets_its_normalisation(tracking_service, impor
         torch.testing.assert_close(found(x), wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_onnx_becomes_a_version(tracking_service, import_file, model, tmp_path):
-    export_onnx(model, tmp_path / "w.onnx")
-    job, _ = import_file(tmp_path / "w.onnx", format="onnx")
+@pytest.mark.parametrize("architecture", ["picosam2", "picosam3"])
+def test_onnx_becomes_a_version(tracking_service, import_file, tmp_path, architecture):
+    export_onnx(build_model(architecture, seed=7).eval(), tmp_path / "w.onnx")
+    job, _ = import_file(tmp_path / "w.onnx", format="onnx", architecture=architecture)
     assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job.id))
-    assert registered(tracking_service, job)["version"] == 1
+    version = registered(tracking_service, job)
+    assert version["version"] == 1
+    _, config = load_weights(downloaded(tracking_service, version, "model.safetensors", tmp_path / "back.safetensors"))
+    assert config.architecture == architecture
 
 
 @pytest.mark.parametrize("format_", ["safetensors", "onnx", "state_dict"])
