@@ -12,6 +12,7 @@ Modules = Mapping[JobKind, str]
 
 MODULES: Final[Modules] = {
     JobKind.TRAINING: "workers.training.run",
+    JobKind.DISTILLATION: "workers.distillation.run",
     JobKind.EVALUATION: "workers.evaluation.run",
     JobKind.DATASET_IMPORT: "workers.datasets.run",
     JobKind.MODEL_IMPORT: "workers.models.run",
