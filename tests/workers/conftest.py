@@ -99,6 +99,13 @@ class JobsService:
 
     def training(self, dataset: str, **changes: Any) -> str:
         """Queue a training that takes seconds; its id."""
+        return self._fitting("training", dataset, **changes)
+
+    def distillation(self, dataset: str, teacher: dict[str, Any], **changes: Any) -> str:
+        """Queue a distillation whose student takes seconds; its id."""
+        return self._fitting("distillation", dataset, teacher=teacher, **changes)
+
+    def _fitting(self, kind: str, dataset: str, **changes: Any) -> str:
         body: dict[str, Any] = {
             "train": [{"dataset": dataset, "split": "train"}],
             "validation": {"dataset": dataset, "split": "val"},
@@ -106,7 +113,7 @@ class JobsService:
             "evaluation": {"interim_prompts": 8, "pictures": 4},
             "register_as": None,
         }
-        answer = self.client.post("/v1/jobs/training", json=body | changes)
+        answer = self.client.post(f"/v1/jobs/{kind}", json=body | changes)
         assert answer.status_code < 300, answer.text
         return str(answer.json()["id"])
 
