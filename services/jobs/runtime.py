@@ -37,6 +37,12 @@ class Services:
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the service goes down: streams and listening loops end."""
 
+    def run_url(self, run_id: str | None) -> str | None:
+        """An MLflow run as a browser sees it; None without a run."""
+        url = self.settings.mlflow_public_url or self.settings.mlflow_url
+        # MLflow's own short link: it finds the experiment by itself.
+        return f"{url.rstrip('/')}/#/runs/{run_id}" if run_id else None
+
 
 ServiceLoop: TypeAlias = Loop[Services]
 

@@ -30,10 +30,8 @@ def many(session: Session, services: Services, jobs: Sequence[Job]) -> list[JobO
 
 
 def _shown(job: Job, services: Services, waiting_for: str | None) -> JobOut:
-    url = services.settings.mlflow_public_url or services.settings.mlflow_url
-    # MLflow's own short link: it finds the experiment by itself.
-    run = f"{url.rstrip('/')}/#/runs/{job.mlflow_run_id}" if job.mlflow_run_id else None
-    return JobOut.model_validate(job).model_copy(update={"mlflow_url": run, "waiting_for": waiting_for})
+    known = {"mlflow_url": services.run_url(job.mlflow_run_id), "waiting_for": waiting_for}
+    return JobOut.model_validate(job).model_copy(update=known)
 
 
 def _reasons(session: Session, services: Services, queued: Sequence[Job]) -> dict[str, str]:
