@@ -24,11 +24,11 @@ def _declare_what_is_missing() -> "torch.library.Library | None":
     if package is None or package.origin is None:
         return None
     try:
-        torch.ops.load_library(Path(package.origin).with_name("_C.so"))
+        torch.ops.load_library(Path(package.origin).with_name("_C.so"))  # type: ignore[no-untyped-call]
     except OSError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]  # torch leaves it so
         for schema in _SCHEMAS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         return library
     return None
 

@@ -5,16 +5,17 @@ A folder is named by its key, a hash of what was asked (``Asked``):
 - ``answers-00000.npy`` ...: a row per window, its quality (float32) and its logits (float16 [S, S]);
 - ``meta.json``: what was asked, the parts with their digests, and what the answers cost.
 
-Parts are written one by one, each with its digest beside it. A killed process loses the part it was at: the next one verifies
-and keeps the others.
+While the folder is filled, each part has its digest beside it, and the part under way is a file that grows. So a killed process
+loses the answers it was at and no others: the next one verifies what is there and goes on.
 """
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 import numpy as np
@@ -87,9 +88,10 @@ class Batch:
 
 
 class AnswerWriter:
-    """Fills ``folder`` part by part. Open it again after a kill: it goes on behind the last whole part.
+    """Fills ``folder``; leave the block before somebody reads it. Open it again after a kill: it goes on where it was.
 
-    ``windows`` is how many there are in all, ``canvas`` their side in cells.
+    ``windows`` is how many there are in all, ``canvas`` their side in cells. Whole parts are kept by their digest; of the part
+    under way each answer is appended to a file as it comes (SAM may take seconds for one) with a checksum.
     """
 
     def __init__(self, folder: Path, asked: Asked, *, windows: int, canvas: int, part_rows: int = PART_ROWS) -> None:
@@ -97,9 +99,8 @@ class AnswerWriter:
         self._part_rows = part_rows
         folder.mkdir(parents=True, exist_ok=True)
         self._parts = list(self._finished_parts())
-        self._rows = np.empty(0, dtype=_row_type(canvas))
-        self._ious: list[float] = []
-        self._seconds = 0.0
+        self._rows = self._saved_rows()
+        self._file = self._begin_file()
 
     @property
     def done(self) -> int:
@@ -113,11 +114,13 @@ class AnswerWriter:
             raise ValueError(f"answers {batch.logits.shape} do not fit {self._windows - self.done} windows of {side} cells")
         if not (np.isfinite(batch.logits).all() and np.isfinite(batch.quality).all()):
             raise ValueError(f"the teacher's answers to windows {self.done} .. {self.done + count - 1} are not finite")
-        rows = np.empty(count, dtype=self._rows.dtype)
-        rows["logits"], rows["quality"] = batch.logits.clip(-_LARGEST, _LARGEST), batch.quality
+        rows = np.zeros(count, dtype=self._rows.dtype)
+        rows["kept"]["logits"], rows["kept"]["quality"] = batch.logits.clip(-_LARGEST, _LARGEST), batch.quality
+        rows["iou"], rows["seconds"] = batch.iou, batch.seconds / max(1, count)
+        rows["check"] = [self._check(row) for row in rows]
         self._rows = np.concatenate([self._rows, rows])
-        self._ious.extend(batch.iou.tolist())
-        self._seconds += batch.seconds
+        self._file.write(rows.tobytes())
+        self._file.flush()
         while len(self._rows) >= self._part_rows or (len(self._rows) and self.done == self._windows):
             self._write_part()
 
@@ -126,7 +129,7 @@ class AnswerWriter:
         if self.done != self._windows:
             raise ValueError(f"{self._windows - self.done} of {self._windows} answers are missing")
         seconds = sum(part["seconds"] for part in self._parts)
-        iou = sum(part["iou"] * part["rows"] for part in self._parts) / self._windows
+        iou = sum(part["iou"] * part["rows"] for part in self._parts) / max(1, self._windows)
         meta = {
             "key": self._asked.key,
             "asked": asdict(self._asked),
@@ -139,17 +142,27 @@ class AnswerWriter:
         }
         _write(self._folder / "meta.json", meta)
 
+    def __enter__(self) -> "AnswerWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if not len(self._rows):
+            self._unfinished().unlink(missing_ok=True)
+
     def _write_part(self) -> None:
-        rows, number = self._rows[: self._part_rows], len(self._parts)
+        """Make a part of the first rows, and begin the next one with those that are left."""
+        rows, left, number = self._rows[: self._part_rows], self._rows[self._part_rows :], len(self._parts)
         path = _part(self._folder, number)
-        _save(path, rows)
-        seconds = self._seconds * len(rows) / len(self._rows)
-        iou = float(np.mean(self._ious[: len(rows)]))
+        _save(path, rows["kept"])
+        seconds, iou = float(rows["seconds"].sum()), float(rows["iou"].mean())
         part = {"rows": len(rows), "sha256": _sha256(path), "seconds": seconds, "iou": iou, "key": self._asked.key}
         _write(_note(self._folder, number), part)  # last: it makes the part count
+        self._file.close()
+        self._unfinished().unlink(missing_ok=True)
         self._parts.append(part)
-        self._rows, self._seconds = self._rows[len(rows) :], self._seconds - seconds
-        del self._ious[: len(rows)]
+        self._rows = left
+        self._file = self._begin_file()
 
     def _finished_parts(self) -> Iterator[dict[str, Any]]:
         """The notes of the whole parts from the first one on; what follows a damaged one is made anew."""
@@ -164,6 +177,29 @@ class AnswerWriter:
             except (OSError, ValueError, KeyError, TypeError):
                 return
             yield part
+
+    def _saved_rows(self) -> NDArray[np.void]:
+        """Answers of the part under way, as far as their checksums are right."""
+        kept = np.dtype([("check", "<u4"), ("iou", "<f8"), ("seconds", "<f8"), ("kept", _row_type(self._canvas))])
+        path = self._unfinished()
+        content = path.read_bytes() if path.exists() else b""
+        rows = np.frombuffer(content[: len(content) // kept.itemsize * kept.itemsize], dtype=kept)
+        right = [int(row["check"]) == self._check(row) for row in rows]
+        # A whole part would have been written as one, so a full file is none of ours.
+        return rows[: right.index(False) if False in right else len(rows)][: self._part_rows - 1].copy()
+
+    def _begin_file(self) -> IO[bytes]:
+        """The file of the part under way, holding what is kept of it."""
+        file = self._unfinished().open("wb")
+        file.write(self._rows.tobytes())
+        return file
+
+    def _unfinished(self) -> Path:
+        return self._folder / f"answers-{len(self._parts):05d}.unfinished"
+
+    def _check(self, row: "np.void") -> int:
+        """Of a row without its own checksum; the key in it tells other answers apart."""
+        return zlib.crc32(row.tobytes()[4:], zlib.crc32(self._asked.key.encode()))
 
 
 class AnswerReader:

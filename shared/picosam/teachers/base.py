@@ -36,8 +36,10 @@ class View:
     boxes: NDArray[np.float32]
     """x0, y0, x1, y1: [P, 4]; may reach beyond the view."""
     prompt: PromptKind
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: tuple[float, float]
     """View pixels per pixel of the image it was cut from, across and down."""
+    image_width: int
+    """Of the image it was cut from, in its own pixels."""
 
     def __post_init__(self) -> None:
         prompts = len(self.points)
