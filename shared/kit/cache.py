@@ -62,6 +62,10 @@ class Cache:
         with self._entry("folders", key, make) as path:
             yield path
 
+    def has_folder(self, key: str) -> bool:
+        """True if the folder is here now; another process may evict it the next moment."""
+        return self._path("folders", key).exists()
+
     def drop_folder(self, key: str) -> None:
         """Remove a damaged entry. Nothing happens while somebody else uses it."""
         self._remove_unused(self._path("folders", key))

@@ -6,7 +6,7 @@ Everything is a context manager: what a job has open is not evicted from the cac
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from shared.contracts.worker import DatasetGrant, ModelGrant, ShardSet
@@ -82,11 +82,11 @@ def shards(ctx: JobContext, grant: DatasetGrant, split: str, policy: ShardPolicy
 
     def make(folder: Path) -> None:
         if (known := ctx.jobs.get_shards(key)) is not None:
-            return _download(ctx, known, folder)
+            return download_files(ctx, known, folder)
         with blob(ctx, grant.manifest) as manifest, dataset_root(ctx, grant) as root:
             meter = Meter(ctx, "prepare", "window")
             prepare(manifest, root, split, policy, folder, digest=grant.digest, progress=meter, stop=ctx.stop_requested)
-        _share(ctx, key, grant.id, ShardReader(folder))
+        share_files(ctx, key, grant.id, ShardReader(folder))
 
     with ExitStack() as stack:
         yield _opened(ctx, stack, key, make)
@@ -103,7 +103,18 @@ def _opened(ctx: JobContext, stack: ExitStack, key: str, make: Callable[[Path], 
     return ShardReader(stack.enter_context(ctx.cache.folder(key, make)))
 
 
-def _download(ctx: JobContext, known: ShardSet, folder: Path) -> None:
+class Prepared(Protocol):
+    """A folder that other workers may want: prepared windows, or a teacher's answers to them."""
+
+    def __len__(self) -> int:
+        """Rows."""
+
+    def files(self) -> dict[str, Path]:
+        """All files by name."""
+
+
+def download_files(ctx: JobContext, known: ShardSet, folder: Path) -> None:
+    """Make ``folder`` what another worker shared."""
     folder.mkdir(parents=True)
     meter = Meter(ctx, "fetch", "file")
     for number, (name, digest) in enumerate(known.files.items(), start=1):
@@ -112,11 +123,12 @@ def _download(ctx: JobContext, known: ShardSet, folder: Path) -> None:
         meter(number, len(known.files))
 
 
-def _share(ctx: JobContext, key: str, dataset_id: str, reader: ShardReader) -> None:
+def share_files(ctx: JobContext, key: str, dataset_id: str, reader: Prepared) -> None:
+    """Offer a folder's files to all workers, unless they are too many."""
     files = reader.files()
     size_bytes = sum(path.stat().st_size for path in files.values())
     if size_bytes > SHARED_LIMIT_BYTES:
-        ctx.log(f"{size_bytes / 1e9:.0f} GB of prepared windows stay on this machine: too much to share")
+        ctx.log(f"{size_bytes / 1e9:.0f} GB stay on this machine: too much to share")
         return
     meter, digests = Meter(ctx, "upload", "file"), {}
     for number, (name, path) in enumerate(files.items(), start=1):

@@ -16,15 +16,18 @@ class Meter:
     ctx: JobContext
     phase: str
     unit: str
+    kept: int = 0
+    """Units that were done before the meter was made: they say nothing about the rate."""
     _started: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
 
     def __call__(self, done: int, total: int) -> None:
-        """``done`` of ``total`` units are done since the meter was made."""
+        """``done`` of ``total`` units are done."""
         now = time.monotonic()
         if now - self._reported < _EVERY_S and done < total:
             return
         self._reported = now
-        rate = done / (now - self._started) if done and now > self._started else None
+        made = done - self.kept
+        rate = made / (now - self._started) if made > 0 and now > self._started else None
         eta_s = (total - done) / rate if rate else None
         self.ctx.report(Progress(phase=self.phase, done=done, total=total, unit=self.unit, rate=rate, eta_s=eta_s))
