@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11## Python 3.11 that makes the virtual environment
 TORCH_INDEX ?=## further package index, as https://download.pytorch.org/whl/cpu for the small CPU build of torch
 PYTEST_ARGS ?=## further arguments of pytest
-BENCH_ARGS ?=## which benchmarks, as prepare; all by default
+BENCH_ARGS ?=## which benchmarks, as prepare; all by default. Of bench-distillation: its options, as --seeds 8
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
 NAME ?=## what a new migration changes
@@ -81,9 +81,12 @@ format: $(STAMP) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.PHONY: bench
+.PHONY: bench bench-distillation
 bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-distillation: $(STAMP) ## does a teacher help? takes hours, goes on where it was (BENCH_ARGS=--help)
+	@$(BIN)/python -m tests.bench.bench_gain $(BENCH_ARGS)
 
 .PHONY: mutants
 mutants: $(STAMP) ## take the mechanisms against faults out one by one, and see the fault tests fail
