@@ -53,6 +53,11 @@ def open_answers(
         yield _opened(ctx, stack, asked, len(windows), make)
 
 
+def answers_are_here(ctx: JobContext, spec: DistillationSpec, grant: DatasetGrant, split: str, policy: ShardPolicy) -> bool:
+    """True if this machine's cache holds the answers to the windows of that policy: no teacher need be built."""
+    return ctx.cache.has_folder(_asked(ctx, spec, grant, split, policy).key)
+
+
 def _asked(ctx: JobContext, spec: DistillationSpec, grant: DatasetGrant, split: str, policy: ShardPolicy) -> Asked:
     view = spec.distillation.view
     return Asked(

@@ -37,8 +37,7 @@ class Windows:
 def open_windows(ctx: JobContext, spec: FittingSpec, stack: ExitStack) -> Windows:
     """All windows of the job; they stay in the cache as long as ``stack`` is open."""
     *train, validation = ctx.claim.datasets
-    canvas = max(CANVAS, canvas_for(spec.recipe.augmentation))
-    policy = ShardPolicy(window=spec.recipe.window, canvas=canvas)
+    policy = training_policy(spec)
 
     def opened(grant: DatasetGrant, split: str, wanted: ShardPolicy) -> ShardReader:
         ctx.raise_if_stopped()
@@ -49,6 +48,12 @@ def open_windows(ctx: JobContext, spec: FittingSpec, stack: ExitStack) -> Window
         policy=policy,
         validation={border: opened(validation, spec.validation.split, _evaluated(spec, border)) for border in BORDERS},
     )
+
+
+def training_policy(spec: FittingSpec) -> ShardPolicy:
+    """How the training windows are cut."""
+    canvas = max(CANVAS, canvas_for(spec.recipe.augmentation))
+    return ShardPolicy(window=spec.recipe.window, canvas=canvas)
 
 
 def _evaluated(spec: FittingSpec, border: Border) -> ShardPolicy:
