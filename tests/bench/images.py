@@ -11,7 +11,7 @@ from shared.picosam.data.importer import import_dataset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchImages:
-    """An imported dataset with a split named train."""
+    """An imported dataset with the split that was asked for."""
 
     what: str
     root: Path
@@ -19,10 +19,10 @@ class BenchImages:
     digest: str
 
 
-def bench_images(folder: Path) -> BenchImages:
-    """Imports into ``folder``, which must exist."""
+def bench_images(folder: Path, split: str = "train") -> BenchImages:
+    """Imports into ``folder``, which must exist. ``split``: train or val; generated images are all train."""
     if "PICOFLEET_DATA" in os.environ:
-        return _real(Path(os.environ["PICOFLEET_DATA"]) / "coco2017", folder)
+        return _real(Path(os.environ["PICOFLEET_DATA"]) / "coco2017", folder, split)
     source = GeneratorSource(images=120, width=640, height=480)
     generate(source, folder / "generated")
     imported = import_dataset(folder / "generated", source, None, "bench", folder)
@@ -31,7 +31,7 @@ def bench_images(folder: Path) -> BenchImages:
     )
 
 
-def _real(root: Path, folder: Path) -> BenchImages:
-    train = SplitSource(split="train", images="train2017", annotations="annotations/instances_train2017.json")
+def _real(root: Path, folder: Path, split: str) -> BenchImages:
+    train = SplitSource(split=split, images=f"{split}2017", annotations=f"annotations/instances_{split}2017.json")
     imported = import_dataset(root, FolderSource(root=str(root), splits=[train]), None, "bench", folder)
     return BenchImages(what="COCO 2017 images", root=root, manifest=imported.manifest_path, digest=imported.digest)
