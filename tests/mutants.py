@@ -113,7 +113,7 @@ MUTANTS = (
     Mutant(
         "a loss that is no number goes unnoticed",
         "shared/picosam/fit.py",
-        "    if not all(map(math.isfinite, measured)):\n",
+        "    if not all(map(math.isfinite, measured.values())):\n",
         "    if False:\n",
         E2E + "test_a_loss_that_is_no_number_fails_the_job_with_advice",
     ),

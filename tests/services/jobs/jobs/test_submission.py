@@ -41,6 +41,16 @@ def test_a_checkpoint_that_is_here_is_named_in_the_job(fleet, dataset, services,
     assert [grant["name"] for grant in claim["datasets"]] == ["shapes", "shapes"]
 
 
+def test_a_repeated_submission_has_its_first_answer_though_the_checkpoint_is_gone(fleet, dataset, services, published):
+    services.blobs.put_bytes(published)
+    body, headers = a_submission(teacher={"kind": "sam2"}), fleet.user | {"Idempotency-Key": "once"}
+    first = fleet.http.post("/v1/jobs/distillation", json=body, headers=headers)
+    services.blobs.delete(digest_of(published))
+    second = fleet.http.post("/v1/jobs/distillation", json=body, headers=headers)
+    assert (first.status_code, second.status_code, first.json()) == (201, 201, second.json())
+    assert len(fleet.http.get("/v1/jobs", headers=fleet.user).json()["items"]) == 1
+
+
 def test_random_weights_need_no_checkpoint_and_are_not_replaced_by_one(fleet, dataset, services, published):
     services.blobs.put_bytes(published)
     assert distil(fleet, allow_random_weights=True).json()["spec"]["teacher"]["checkpoint"] is None
