@@ -33,6 +33,8 @@ from services.jobs.pipelines.router import router as pipelines
 from services.jobs.runtime import ServiceLoop, Services
 from services.jobs.settings import JobsSettings
 from services.jobs.shards.router import router as shards
+from services.jobs.sweeps.loops import LOOPS as SWEEP_LOOPS
+from services.jobs.sweeps.router import router as sweeps
 from services.jobs.teachers.router import router as teachers
 from services.jobs.workers.loops import LOOPS as WORKER_LOOPS
 from services.jobs.workers.router import router as workers
@@ -59,8 +61,17 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     models,
     teachers,
     pipelines,
+    sweeps,
 )
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*KEY_LOOPS, *BLOB_LOOPS, *JOB_LOOPS, *WORKER_LOOPS, *MODEL_LOOPS, *PIPELINE_LOOPS)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (
+    *KEY_LOOPS,
+    *BLOB_LOOPS,
+    *JOB_LOOPS,
+    *WORKER_LOOPS,
+    *MODEL_LOOPS,
+    *PIPELINE_LOOPS,
+    *SWEEP_LOOPS,
+)
 
 assert tables.METADATA.tables
 

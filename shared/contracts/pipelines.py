@@ -9,7 +9,7 @@ A string that is one reference becomes the value itself, a number, list or objec
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from shared.contracts.base import Lenient, Strict, Tags, Timestamp
 from shared.contracts.jobs import JobError, JobKind, JobState, Progress
@@ -205,11 +205,21 @@ class Choices(Strict):
     choices: list[Any] = Field(min_length=1, max_length=100)
 
 
+def _sort_of_field(field: Any) -> str:
+    chosen = "choices" in field if isinstance(field, dict) else isinstance(field, Choices)
+    return "choices" if chosen else "range"
+
+
+SearchField: TypeAlias = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_sort_of_field)
+]
+
+
 class OptunaSearch(Strict):
     """Optuna proposes each trial from the results of those before it."""
 
     kind: Literal["optuna"] = "optuna"
-    fields: dict[FieldPath, Range | Choices] = Field(min_length=1, max_length=16)
+    fields: dict[FieldPath, SearchField] = Field(min_length=1, max_length=16)
     trials: int = Field(default=20, ge=1, le=MAX_TRIALS)
     sampler: Literal["tpe", "random"] = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -15,6 +15,9 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+EXPERIMENT: Final = "picofleet"
+"""Where all runs of the platform are: the runs of sweeps beside those of their trials."""
+
 _API: Final = "/api/2.0/mlflow"
 _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})

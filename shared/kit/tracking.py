@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from shared.kit.mlflow_api import Metric, MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
+from shared.kit.mlflow_api import EXPERIMENT, Metric, MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.system_metrics import SystemSampler
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class RunIdentity:
     """Which run a job writes. ``run_id`` is a hint from an earlier attempt; the tag decides if it leads nowhere."""
 
     job_id: str
-    experiment: str = "picofleet"
+    experiment: str = EXPERIMENT
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None

@@ -152,12 +152,12 @@ def _relocated(error: FieldError, planned: Planned, of_template: bool) -> FieldE
     told = error.field.removeprefix(f"{field('steps', planned.at)}.").split(".")
     if told[0] == "spec":
         place = through_parameter(planned.step.spec, told[1:]) if of_template else None
-        own = field("steps", planned.at, "spec", *_as_written(planned.step.spec, told[1:]))
+        own = field("steps", planned.at, "spec", *as_written(planned.step.spec, told[1:]))
         return error.model_copy(update={"field": place or own})
     return error.model_copy(update={"field": field("steps", planned.at, *told)})
 
 
-def _as_written(document: Any, parts: Sequence[str]) -> Path:
+def as_written(document: Any, parts: Sequence[str]) -> Path:
     """``parts`` without what is not in the document: pydantic names the variant of a union among the fields."""
     path: list[str | int] = []
     for number, part in enumerate(parts):
