@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.jobs.datasets.models import Dataset
 from services.jobs.jobs import repository as jobs
-from services.jobs.jobs.models import Job, JobDataset
+from services.jobs.jobs.models import Job, JobDataset, JobModel
 from services.jobs.models import repository, service
 from services.jobs.models.models import ModelVersion, RegistrationState
 from services.jobs.runtime import Services
@@ -58,11 +58,12 @@ def _of_version(session: Session, name: str, version: int, limit: int) -> Lineag
     asked = (name, version)
     graph = _Graph(_version_nodes(session, [asked], 0)[asked], limit)
     root = _version_id(asked)
-    # In turns, so that a long past does not crowd out what was made from the version, nor the other way round.
-    up, down, distance = [asked], [asked], 0
-    while up or down:
-        up, down = _up(session, graph, up, -distance), _down(session, graph, down, distance)
-        distance += 2
+    # The past first: it is short, and a version that is looked at every night must not lose it.
+    for step, sign in ((_up, -1), (_down, 1)):
+        found, distance = [asked], 0
+        while found:
+            found = step(session, graph, found, distance)
+            distance += 2 * sign
     nodes = sorted(graph.nodes.values(), key=lambda node: (abs(node.distance), node.distance))
     return LineageOut(root=root, nodes=nodes, edges=list(graph.edges.values()), truncated=graph.truncated)
 
@@ -71,12 +72,12 @@ def _of_version(session: Session, name: str, version: int, limit: int) -> Lineag
 
 
 def _up(session: Session, graph: _Graph, versions: Sequence[_Version], distance: int) -> list[_Version]:
-    rows = repository.rows_of(session, versions) if versions else []
+    rows = repository.rows_of(session, versions)
     makers = _jobs(session, [row.job_id for row in rows])
     new = dict[str, Job]()
     for row in rows:
         node = _job_node(makers[row.job_id], distance - 1)
-        if graph.join(node, LineageEdge(source=node.id, target=_version_id(_key(row)), role=row.output)):
+        if graph.join(node, _made(row)):
             new[row.job_id] = makers[row.job_id]
     _join_data(session, graph, new, distance - 2)
     return _join_models(session, graph, new, distance - 2)
@@ -108,28 +109,39 @@ def _join_data(session: Session, graph: _Graph, readers: Mapping[str, Job], dist
 
 
 def _down(session: Session, graph: _Graph, versions: Sequence[_Version], distance: int) -> list[_Version]:
-    found = repository.readers_of(session, versions, graph.limit + 1) if versions else []  # one more, to learn of more
-    readers, new, wanted = {job.id: job for job in found}, dict[str, Job](), set(versions)
-    for each in sorted(jobs.models_of(session, readers), key=lambda each: each.job_id, reverse=True):
-        if (source := (each.name, each.version)) not in wanted:
-            continue
-        node = _job_node(readers[each.job_id], distance + 1)
-        if graph.join(node, LineageEdge(source=_version_id(source), target=node.id, role=each.role)):
-            new[each.job_id] = readers[each.job_id]
-    made = _join_made(session, graph, new, distance + 2)
-    _join_data(session, graph, new, distance)
-    return made
-
-
-def _join_made(session: Session, graph: _Graph, makers: Mapping[str, Job], distance: int) -> list[_Version]:
-    rows = repository.made_by(session, makers)
-    nodes = _version_nodes(session, [_key(row) for row in rows], distance)
+    found = repository.readers_of(session, versions, graph.limit + 1)  # one more, to learn of more
+    readings = _by_job(jobs.models_of(session, [job.id for job in found]))
+    made = _by_job(repository.made_by(session, readings))
     new: list[_Version] = []
-    for row in rows:
-        node = nodes[_key(row)]
-        if graph.join(node, LineageEdge(source=_job_id(row.job_id), target=node.id, role=row.output)):
-            new.append(_key(row))
+    for job in found:
+        node = _job_node(job, distance + 1)
+        sources = [(each.name, each.version, each.role) for each in readings[job.id] if (each.name, each.version) in versions]
+        edges = [LineageEdge(source=_version_id((name, version)), target=node.id, role=role) for name, version, role in sources]
+        if any([graph.join(node, edge) for edge in edges]):
+            # At once, so that those who only looked do not crowd out what was made.
+            new += _join_made(graph, made.get(job.id, []), distance + 2)
+    joined = {job.id: job for job in found if _job_id(job.id) in graph.nodes}
+    _join_data(session, graph, joined, distance)
     return new
+
+
+def _join_made(graph: _Graph, rows: Sequence[ModelVersion], distance: int) -> list[_Version]:
+    joined = [(_key(row), graph.join(_version_node(_key(row), row, distance), _made(row))) for row in rows]
+    return [version for version, is_new in joined if is_new]
+
+
+def _made(row: ModelVersion) -> LineageEdge:
+    return LineageEdge(source=_job_id(row.job_id), target=_version_id(_key(row)), role=row.output)
+
+
+_Row = TypeVar("_Row", JobModel, ModelVersion)
+
+
+def _by_job(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
+    grouped: dict[str, list[_Row]] = {}
+    for row in rows:
+        grouped.setdefault(row.job_id, []).append(row)
+    return grouped
 
 
 # Rows as nodes

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from services.jobs.jobs import repository as jobs
 from services.jobs.jobs.models import Job, JobModel
 from services.jobs.models.models import ModelVersion, RegistrationState
-from shared.contracts.jobs import JobState
+from shared.contracts.jobs import JobKind, JobState
 
 _GONE = (RegistrationState.DELETED, RegistrationState.FAILED)
 
@@ -78,10 +78,13 @@ def made_by(session: Session, job_ids: Iterable[str]) -> Sequence[ModelVersion]:
 
 
 def readers_of(session: Session, versions: Iterable[tuple[str, int]], limit: int) -> Sequence[Job]:
-    """Jobs that read any of these versions, newest first; those that failed or were cancelled are left out."""
+    """Jobs that read any of these versions; those that failed or were cancelled are left out.
+
+    Those that may have made something come before those that only looked, else the newest first.
+    """
     reading = select(JobModel.job_id).where(tuple_(JobModel.name, JobModel.version).in_(list(versions)))
     query = select(Job).where(Job.id.in_(reading), Job.state.in_([*jobs.ACTIVE, JobState.SUCCEEDED]))
-    return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
+    return session.scalars(query.order_by(Job.kind == JobKind.EVALUATION, Job.id.desc()).limit(limit)).all()
 
 
 def jobs_using(session: Session, name: str, version: int) -> Sequence[Job]:

@@ -162,14 +162,19 @@ def test_a_circle_ends(story, services):
 
 def test_a_long_lineage_is_cut_at_its_far_end_and_says_so(story, services):
     _, version = story.run("training")
-    looks = [story.evaluate(version) for _ in range(6)]
+    child, made = story.run("training", initial_model=version)
+    looks = [story.evaluate(version) for _ in range(5)]
     name, number = version.split("/")
     whole = lineage.of_version(services, name, int(number))
-    assert (len(whole.nodes), whole.truncated) == (3 + 6, False)
+    assert (len(whole.nodes), whole.truncated) == (3 + 7, False)
     cut = lineage.of_version(services, name, int(number), limit=6)
     assert (len(cut.nodes), cut.truncated) == (6, True)
-    assert {node.id for node in cut.nodes if node.distance > 0} == {f"job:{look}" for look in looks[-3:]}
-    assert lineage.of_version(services, name, int(number), limit=9).truncated is False
+    assert {node.id for node in cut.nodes if node.distance > 0} == {
+        f"job:{child}",
+        f"version:{made}",
+        f"job:{looks[-1]}",
+    }
+    assert lineage.of_version(services, name, int(number), limit=10).truncated is False
 
 
 def test_a_teacher_and_an_evaluated_version_cannot_be_deleted_while_they_are_needed(story, services):
