@@ -14,7 +14,7 @@ from shared.picosam.evaluation.networks import Network
 from shared.picosam.figures import Flags, Values
 
 BATCH: Final = 8
-"""Windows at a time. On two cores ONNX Runtime is no faster with more (float: 251..386 images/s at 1, 195..261 at 32)."""
+"""Windows at a time: few enough to stop at once, and no network here is faster with more on a CPU."""
 
 _AT_ONCE: Final = 256
 """Windows whose masks are unpacked together."""
