@@ -14,9 +14,10 @@ from infra.embedded.errors import PlatformError
 from infra.embedded.home import Home
 from infra.embedded.ports import LOOPBACK
 from infra.embedded.secrets import secret_in, write_private
+from shared.contracts.jobs import JobKind
 
 PROGRAMS: Final = ("redis", "mlflow", "jobs", "worker")
-QUEUES: Final = ("training", "dataset_import", "model_import")
+QUEUES: Final = tuple(kind.value for kind in JobKind)
 MARKER: Final = "PICOFLEET_PLATFORM"
 """Every process of a platform has this variable, set to its home: so none is overlooked when it is stopped."""
 PROJECT: Final = Path(__file__).resolve().parents[2]

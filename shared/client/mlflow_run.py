@@ -1,8 +1,10 @@
-"""Files of an MLflow run, over MLflow's REST interface."""
+"""Files of an MLflow run, and its page beside other runs, over MLflow's REST interface."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 
@@ -36,6 +38,10 @@ class RunFiles:
             elif depth > 0:
                 yield from self.list(entry["path"], depth=depth - 1)
 
+    def experiment_id(self) -> str:
+        """The experiment that the run belongs to."""
+        return str(self._get("/api/2.0/mlflow/runs/get", {"run_id": self._run_id}).json()["run"]["info"]["experiment_id"])
+
     def save(self, path: str, to: Path) -> Path:
         """Save one file as ``to``."""
         params = {"path": path, "run_uuid": self._run_id}
@@ -55,3 +61,12 @@ class RunFiles:
         if answer.is_error:
             raise ClientError(f"MLflow answered {answer.status_code} for run {self._run_id}.")
         return answer
+
+
+def comparison_url(mlflow_url: str, run_ids: Sequence[str]) -> str:
+    """The page of MLflow that shows these runs beside each other."""
+    with RunFiles(mlflow_url, run_ids[0]) as run:
+        experiments = [run.experiment_id()]
+    shown = {"runs": list(run_ids), "experiments": experiments}
+    query = "&".join(f"{name}={quote(json.dumps(ids))}" for name, ids in shown.items())
+    return f"{mlflow_url.rstrip('/')}/#/compare-runs?{query}"

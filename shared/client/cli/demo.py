@@ -1,4 +1,4 @@
-"""`picofleet demo`: the whole way once, from images to a registered model."""
+"""`picofleet demo`: the whole way once, as one pipeline: train, distil, evaluate."""
 
 import signal
 import time
@@ -7,53 +7,73 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from shared.client.cli.common import Globals, Interrupted, checked, escaped, out
-from shared.client.cli.job_view import require_success
+from shared.client.cli.common import Globals, Interrupted, checked, escaped, out, plain
+from shared.client.cli.evaluation_view import show_evaluation
+from shared.client.cli.pipeline_view import follow_pipeline, require_success
 from shared.client.cli.platform import DataOption, state_table
+from shared.client.cli.submit import teacher_of
 from shared.client.cli.watch import clock, follow
 from shared.client.demo_data import DemoData, ensure_registered, generated, real_images, selections
 from shared.client.errors import ClientError
-from shared.client.mlflow_run import RunFiles
+from shared.client.mlflow_run import RunFiles, comparison_url
 from shared.client.sdk import PicofleetClient
-from shared.contracts.jobs import JobOut, TrainingSubmission
+from shared.contracts.datasets import DatasetSelection
+from shared.contracts.distillation import SamSize
+from shared.contracts.pipelines import PipelineIn, PipelineOut
 
 if TYPE_CHECKING:
     from infra.embedded.home import Home
     from infra.embedded.platform import Up
 
 CANCEL_WAIT_S: Final = 10.0
-REGISTRY_WAIT_S: Final = 60.0
-_PICTURES: Final = {"samples": "masks picture", "curves": "loss and IoU", "iou_by_size": "IoU by size"}
-_FIGURES: Final = ("miou_96", "miou_96_pad", "miou_96_unclipped", "hit_rate_50_95", "mask_ap")
+DEMO_SAMPLES: Final = 12_000
+"""For each of the two models: all of the demo takes about ten minutes on two cores."""
+TEMPLATE: Final = "picosam2-imx500"
+FIRST_MODEL: Final = "first"
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """How much is trained. None: the recipe's default."""
+    """How much is trained, and who teaches. None: the recipe's default; for ``teacher``: what the time allows."""
 
-    samples: int | None
+    samples: int
     batch_size: int | None
     seed: int | None
+    teacher: str | None
+
+    def recipe(self) -> dict[str, Any]:
+        """Of both models: so many steps each, or the comparison would be unfair."""
+        knobs = {"samples": self.samples, "batch_size": self.batch_size, "seed": self.seed}
+        return {key: value for key, value in knobs.items() if value is not None}
 
 
 def demo(
     ctx: typer.Context,
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples drawn in all; default: the recipe's.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples drawn for each of the two models.")] = DEMO_SAMPLES,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     images: Annotated[int, typer.Option(min=10, help="Without real images: how many are generated.")] = 400,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEACHER",
+            help="first (the first model), sam2.1-tiny, ..., or NAME/VERSION; default: SAM 2.1 tiny where its weights are on "
+            "the platform and a worker has an accelerator, else the first model.",
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the platform up at the end.")] = False,
     data: DataOption = None,
 ) -> None:
-    """Train PicoSAM2 through the whole platform: REST, queue, worker, MLflow, model registry.
+    """One pipeline through the whole platform: train a model, distil a second one from a teacher, evaluate both.
 
-    Starts the platform, registers images, trains, shows what came out, and stops the platform (unless it was up before).
-    Real images come from the folder PICOFLEET_DATA; without it the built-in generator makes some.
+    Starts the platform, registers images, runs the pipeline, shows both models' figures side by side, and stops the
+    platform (unless it was up before). Real images come from the folder PICOFLEET_DATA; without it the built-in generator
+    makes some.
 
       picofleet demo
       picofleet demo --samples 2000 --keep
@@ -63,7 +83,7 @@ def demo(
     options: Globals = ctx.obj
     home = Home.at(options.home)
     with _terminated_like_interrupted():
-        line = _run(home, data, images, Wishes(samples, batch_size, seed), keep)
+        line = _run(home, data, images, Wishes(samples, batch_size, seed, teacher), keep)
     out().print(line)
 
 
@@ -73,6 +93,8 @@ def _run(home: "Home", data: Path | None, images: int, wishes: Wishes, keep: boo
 
     begun = time.monotonic()
     console = out()
+    if wishes.teacher not in {None, FIRST_MODEL}:
+        teacher_of(wishes.teacher)  # a name that cannot be is refused before anything is started
     source = real_images(data.expanduser().resolve()) if data is not None else generated(images)
     console.print(f"Picofleet demo with {escaped(source.origin)}.")
     if data is None:
@@ -85,8 +107,8 @@ def _run(home: "Home", data: Path | None, images: int, wishes: Wishes, keep: boo
         console.print(f"Platform {'started in ' + format(up.seconds, '.0f') + ' s' if up.started else 'was up already'}.")
         with PicofleetClient(up.jobs_url, home.admin_key.read_text().strip()) as client:
             _require_roots(up, source, data)
-            job = _train(client, console, source, wishes)
-            return _show(client, console, up, job, time.monotonic() - begun)
+            pipeline = _pipeline(client, console, source, wishes)
+            return _show(client, console, up, pipeline, time.monotonic() - begun)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted.", hint="`picofleet demo` again reuses what was prepared.") from None
     except ClientError as exc:
@@ -104,83 +126,96 @@ def _require_roots(up: "Up", source: DemoData, data: Path | None) -> None:
         )
 
 
-def _train(client: PicofleetClient, console: Console, source: DemoData, wishes: Wishes) -> JobOut:
-    """Register what is missing, submit, follow; the job that succeeded."""
-    names: dict[str, str] = {}
-    waiting = []
-    for wanted in source.datasets:
-        dataset, reused = ensure_registered(client, wanted)
-        names[wanted.name] = dataset.name
-        waiting.append((dataset, reused))
-    for dataset, reused in waiting:
+def _pipeline(client: PicofleetClient, console: Console, source: DemoData, wishes: Wishes) -> PipelineOut:
+    """Register what is missing, submit, follow; the pipeline that succeeded."""
+    train, validation = _registered(client, console, source)
+    recipe = wishes.recipe()
+    parameters = {
+        "train": train,
+        "validation": validation,
+        "train_recipe": recipe,
+        "distil_recipe": recipe,
+        "teacher": _teacher(client, console, wishes.teacher),
+    }
+    body = {"name": "demo", "tags": {"made-by": "demo"}, "template": TEMPLATE, "parameters": parameters}
+    pipeline = client.pipelines.submit(checked(lambda: PipelineIn.model_validate(plain(body))))
+    console.print(f"Pipeline {pipeline.id}: {' > '.join(step.name for step in pipeline.steps)}")
+    with _cancelled_on_interrupt(client, console, pipeline.id):
+        return require_success(follow_pipeline(client, pipeline.id))
+
+
+def _registered(client: PicofleetClient, console: Console, source: DemoData) -> tuple[list[DatasetSelection], DatasetSelection]:
+    """(train, validation) once all datasets are there and imported."""
+    registered = {wanted.name: ensure_registered(client, wanted) for wanted in source.datasets}
+    for dataset, reused in registered.values():
         if not reused and dataset.import_job is not None:
             follow(client, dataset.import_job)
         ready = client.datasets.wait_ready(dataset.id)
         splits = ", ".join(f"{split} {counts.instances} masks" for split, counts in ready.splits.items())
         console.print(f"Dataset {ready.name}{' (reused)' if reused else ''}: {splits}, {ready.digest}")
-    train, validation = selections(names, source)
-    recipe = {
-        key: value
-        for key, value in {"samples": wishes.samples, "batch_size": wishes.batch_size, "seed": wishes.seed}.items()
-        if value is not None
-    }
-    body = {"name": "demo", "tags": {"made-by": "demo"}, "train": train, "validation": validation, "recipe": recipe}
-    job = client.jobs.submit_training(checked(lambda: TrainingSubmission.model_validate(body)))
-    console.print(f"Training job {job.id}")
-    with _cancelled_on_interrupt(client, console, job.id):
-        return require_success(follow(client, job.id))
+    return selections({name: dataset.name for name, (dataset, _) in registered.items()}, source)
+
+
+def _teacher(client: PicofleetClient, console: Console, wished: str | None) -> dict[str, str] | None:
+    """The teacher as a parameter of the template, for which None is the first model."""
+    if wished == FIRST_MODEL:
+        return None
+    if wished is not None:
+        return teacher_of(wished)
+    tiny = next((teacher for teacher in client.teachers.list() if teacher.size is SamSize.TINY), None)
+    if tiny is None or not tiny.present:
+        console.print("Teacher: the first model. Better ones: `picofleet teachers fetch sam2.1-tiny`.")
+        return None
+    if not any(worker.alive and worker.device != "cpu" for worker in client.workers.list()):
+        console.print(
+            f"Teacher: the first model. {tiny.name} is here, but would take hours without an accelerator; "
+            f"`--teacher {tiny.name}` insists."
+        )
+        return None
+    console.print(f"Teacher: {tiny.name}")
+    return teacher_of(tiny.name)
 
 
 @contextmanager
-def _cancelled_on_interrupt(client: PicofleetClient, console: Console, job_id: str) -> Iterator[None]:
-    """Ctrl-C stops the job first, so that nothing of it is left to run after the next start."""
+def _cancelled_on_interrupt(client: PicofleetClient, console: Console, pipeline_id: str) -> Iterator[None]:
+    """Ctrl-C stops the pipeline first, so that nothing of it is left to run after the next start."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print("Cancelling the job ...")
+        console.print("Cancelling the pipeline ...")
         with suppress(ClientError):
-            client.jobs.cancel(job_id)
+            client.pipelines.cancel(pipeline_id)
             deadline = time.monotonic() + CANCEL_WAIT_S
-            while not client.jobs.get(job_id).state.is_final and time.monotonic() < deadline:
+            while not client.pipelines.get(pipeline_id).state.is_final and time.monotonic() < deadline:
                 time.sleep(0.2)
         raise
 
 
-def _show(client: PicofleetClient, console: Console, up: "Up", job: JobOut, seconds: float) -> str:
+def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: PipelineOut, seconds: float) -> str:
     """Print what came out; the line to end with."""
-    job = _registered(client, job)
-    figures = {name: float(job.result[name]) for name in _FIGURES if isinstance(job.result.get(name), int | float)}
-    versions = [f"{made.registered_model}/{made.version}" for made in job.outputs if made.registered_model and made.version]
+    steps = {step.name: step for step in pipeline.steps}
+    first, second, evaluated = steps["train"].model or "", steps["distil"].model or "", steps["evaluate"]
     console.print()
-    for name, value in figures.items():
-        console.print(f"  {name:<18}{value:.3f}")
-    console.print(f"  model             {', '.join(versions) or 'not registered yet'}")
-    console.print(f"  MLflow run        {job.mlflow_url or up.mlflow_url}")
-    for name, path in _pictures(up, job).items():
-        console.print(f"  {_PICTURES.get(name, name):<18}{escaped(str(path))}")
+    show_evaluation(evaluated.result, {first: "(masks alone)", second: "(distilled)"})
     console.print()
-    shown = " ".join(f"{name} {figures[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in figures)
-    return f"demo ok: {shown} model {versions[0] if versions else 'pending'} time {clock(seconds)}"
+    runs = {step.name: run for step in pipeline.steps if step.job_id and (run := client.jobs.get(step.job_id).mlflow_run_id)}
+    for name, run_id in runs.items():
+        console.print(f"  {name:<18}{up.mlflow_url}/#/runs/{run_id}", soft_wrap=True)
+    console.print(f"  {'side by side':<18}{escaped(comparison_url(up.mlflow_url, list(runs.values())))}", soft_wrap=True)
+    for name, run_id in runs.items():
+        folder = up.home.path / "demo" / pipeline.id / name
+        if pictures := _pictures(up, run_id, folder):
+            console.print(f"  {f'{name} pictures':<18}{escaped(str(folder))}: {', '.join(pictures)}", soft_wrap=True)
+    console.print(f"  {'lineage':<18}picofleet models lineage {escaped(second)}")
+    console.print()
+    shown = " ".join(f"{name} {evaluated.result[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in evaluated.result)
+    return f"demo ok: {shown} model {second} time {clock(seconds)}"
 
 
-def _registered(client: PicofleetClient, job: JobOut) -> JobOut:
-    """The job once the registry has given its model a version; as it is after a minute otherwise."""
-    deadline = time.monotonic() + REGISTRY_WAIT_S
-    while time.monotonic() < deadline:
-        job = client.jobs.get(job.id)
-        if all(made.version is not None for made in job.outputs if made.registered_model):
-            break
-        time.sleep(0.5)
-    return job
-
-
-def _pictures(up: "Up", job: JobOut) -> dict[str, Path]:
-    """The newest of each kind of picture that the run has, saved beside the platform's data; MLflow keeps all of them."""
-    if job.mlflow_run_id is None:
-        return {}
-    folder = up.home.path / "demo" / job.id
+def _pictures(up: "Up", run_id: str, folder: Path) -> dict[str, Path]:
+    """The newest of each kind of picture that the run has, saved in ``folder``; MLflow keeps all of them."""
     newest: dict[str, str] = {}
-    with RunFiles(up.mlflow_url, job.mlflow_run_id) as files:
+    with RunFiles(up.mlflow_url, run_id) as files:
         for path in sorted(path for path in files.list() if path.endswith(".png")):
             newest[Path(path).stem] = path  # steps are numbered with zeros in front: the last one sorts last
         return {name: files.save(path, folder / f"{name}.png") for name, path in newest.items()}

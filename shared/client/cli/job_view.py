@@ -1,9 +1,10 @@
 """A job as a person sees it: in a line, in full, and what its end means."""
 
 from shared.client.cli.common import escaped, print_json, show_fields
+from shared.client.cli.evaluation_view import show_evaluation
 from shared.client.cli.watch import clock
 from shared.client.errors import JobFailed
-from shared.contracts.jobs import JobOut, JobState
+from shared.contracts.jobs import JobKind, JobOut, JobState
 
 COLOURS = {
     JobState.SUCCEEDED: "green",
@@ -39,6 +40,8 @@ def show_one(job: JobOut) -> None:
             ("hint", job.error.hint if job.error else ""),
         ]
     )
+    if job.kind is JobKind.EVALUATION:
+        show_evaluation(job.result)
 
 
 def coloured(state: JobState) -> str:

@@ -67,6 +67,7 @@ class PlainSteps:
         self._console = console
         self._begun = time.monotonic()
         self._states: dict[str, tuple[StepState, str | None]] = {}
+        self._reasons: dict[str, str] = {}
         self._views: dict[str, PlainView] = {}
 
     def update(self, pipeline: PipelineOut) -> None:
@@ -75,11 +76,17 @@ class PlainSteps:
             state = (step.state, step.job_id)  # a retry makes a new job
             known = self._states.get(step.name)
             if state != known and (known is not None or step.state is not StepState.WAITING):
-                self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {step.name}: {_told(step)}", markup=False)
+                self._line(f"{step.name}: {_told(step)}")
             self._states[step.name] = state
+            if step.state is StepState.RUNNING and step.waiting_for and step.waiting_for != self._reasons.get(step.name):
+                self._reasons[step.name] = step.waiting_for
+                self._line(f"{step.name}: waits: {step.waiting_for}")
             if step.state is StepState.RUNNING and step.progress is not None:
                 viewer = self._views.setdefault(step.name, PlainView(self._console, f"{step.name}: ", begun=self._begun))
                 viewer.progress(step.progress)
+
+    def _line(self, text: str) -> None:
+        self._console.print(f"[{time.monotonic() - self._begun:6.1f} s] {text}", markup=False)
 
 
 class LiveSteps:
@@ -133,9 +140,7 @@ def require_success(pipeline: PipelineOut) -> PipelineOut:
         return pipeline
     again = f"`picofleet pipelines retry {pipeline.id}` runs again what has not succeeded."
     if pipeline.error is not None:
-        failed = next((step.name for step in pipeline.steps if step.state is StepState.FAILED), "")
-        where = f" in step {failed}" if failed else ""
-        message = f"Pipeline {pipeline.id} failed{where} ({pipeline.error.type}): {pipeline.error.message}"
+        message = f"Pipeline {pipeline.id} failed ({pipeline.error.type}): {pipeline.error.message}"  # which names the step
         raise JobFailed(message, hint=f"{pipeline.error.hint} {again}".strip())
     raise JobFailed(f"Pipeline {pipeline.id} is {pipeline.state.value}.", hint=again)
 

@@ -68,6 +68,13 @@ def test_a_step_that_is_run_again_is_told_again(plain: tuple[PlainSteps, io.Stri
     ]
 
 
+def test_why_a_started_step_waits_is_told_once(plain: tuple[PlainSteps, io.StringIO]) -> None:
+    view, written = plain
+    for reason in (None, "no worker takes such jobs", "no worker takes such jobs", None):
+        view.update(a_pipeline(a_step("train", StepState.RUNNING, job_id="1", waiting_for=reason)))
+    assert written.getvalue().count("train: waits: no worker takes such jobs") == 1
+
+
 def test_bars_are_drawn_one_per_step() -> None:
     written = io.StringIO()
     with Bars(console=Console(file=written, width=160, force_terminal=True)) as bars:
@@ -88,8 +95,9 @@ def test_a_failure_names_the_step_the_reason_and_the_way_on() -> None:
         a_step("distil", StepState.FAILED, error=error),
         a_step("evaluate", StepState.SKIPPED),
     )
-    failed = a_pipeline(*steps, state=PipelineState.FAILED, error=error)
-    with pytest.raises(JobFailed, match=r"step distil \(diverged\): NaN at step 3") as caught:
+    placed = error.model_copy(update={"message": "distil: NaN at step 3."})  # as the service tells it
+    failed = a_pipeline(*steps, state=PipelineState.FAILED, error=placed)
+    with pytest.raises(JobFailed, match=r"\(diverged\): distil: NaN at step 3") as caught:
         require_success(failed)
     assert caught.value.hint == "Lower the learning rate. `picofleet pipelines retry 7` runs again what has not succeeded."
     assert summary(failed) == "train done, distil failed, evaluate skipped"

@@ -1,0 +1,68 @@
+"""What an evaluation found, as a table: a column per model, a line per figure, and how sure the differences are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.table import Table
+
+from shared.client.cli.common import escaped, out, table
+
+_FIRST: Final = ("miou_", "hit_rate_50_95", "mask_ap")
+"""Figures whose names begin so are shown; all of them are in `--json` and in MLflow."""
+_LEFT_OUT: Final = ("_small", "_medium", "_large", "_jitter")
+
+
+def show_evaluation(result: Mapping[str, Any], headings: Mapping[str, str] | None = None) -> None:
+    """Print the table and the differences."""
+    found = figures_table(result, headings)
+    if found is not None:
+        out().print(found)
+    for line in differences(result):
+        out().print(line, markup=False, soft_wrap=True)
+
+
+def figures_table(result: Mapping[str, Any], headings: Mapping[str, str] | None = None) -> Table | None:
+    """Figures of all models side by side, those of a box and an ellipse drawn in it beside them; None if there are none.
+
+    ``headings`` say more about some models.
+    """
+    columns = [(_model(model, headings or {}), _numbers(model.get("figures"))) for model in _dicts(result.get("models"))]
+    baselines = result.get("baselines")
+    if isinstance(baselines, dict):
+        columns += [(escaped(str(name)), _numbers(figures)) for name, figures in baselines.items()]
+    names = [name for name in (columns[0][1] if columns else {}) if _is_shown(name)]
+    if not names:
+        return None
+    rows = [[escaped(name), *(f"{figures[name]:.4f}" if name in figures else "" for _, figures in columns)] for name in names]
+    return table(["", *(heading for heading, _ in columns)], rows)
+
+
+def differences(result: Mapping[str, Any]) -> list[str]:
+    """A line per comparison of mean IoU, with its interval."""
+    return [
+        f"{found['model']} against {found['against']}: {found['figure']} {found['mean']:+.4f} "
+        f"({found['low']:+.4f} to {found['high']:+.4f}, p {found['p_value']:.3g}, {found['images']} images)"
+        for found in _dicts(result.get("comparisons"))
+        if {"model", "against", "figure", "mean", "low", "high", "p_value", "images"} <= found.keys()
+    ]
+
+
+def _model(model: Mapping[str, Any], headings: Mapping[str, str]) -> str:
+    name = str(model.get("model", "?"))
+    runtime = "" if model.get("runtime") == "onnx" else f" {model.get('runtime')}"
+    more = f" {headings[name]}" if name in headings else ""
+    return escaped(f"{name}{runtime}{more}")
+
+
+def _is_shown(name: str) -> bool:
+    return name.startswith(_FIRST) and not any(part in name for part in _LEFT_OUT)
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _dicts(found: Any) -> Sequence[dict[str, Any]]:
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
