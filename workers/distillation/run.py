@@ -9,8 +9,6 @@ from shared.contracts.worker import DatasetGrant
 from shared.picosam.loader import AnswerPool
 from shared.picosam.objectives import FromTeacher
 from shared.picosam.teachers.answers import AnswerReader
-from workers.distillation.answers import open_answers
-from workers.distillation.teacher import check_teacher, make_teacher
 from shared.picosam.teachers.base import Teacher
 from workers.distillation.answers import answers_are_here, open_answers
 from workers.distillation.teacher import make_teacher
@@ -24,8 +22,6 @@ def run(ctx: JobContext, spec: DistillationSpec) -> Finished:
     teacher = functools.cache(functools.partial(make_teacher, ctx, spec))
     if ctx.rank == 0 and not _has_all_answers(ctx, spec):
         teacher()  # weights that are missing or wrong end the job here, before any window is cut
-    if ctx.rank == 0:
-        check_teacher(ctx, spec)
     make_course = functools.partial(_course, ctx, spec, teacher)
     return run_fitting(ctx, spec, make_course, tags={"picofleet.teacher": teacher_name(ctx, spec)})
 

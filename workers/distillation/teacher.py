@@ -53,11 +53,6 @@ def make_teacher(ctx: JobContext, spec: DistillationSpec) -> Teacher:
         return load_sam(path, teacher.size, digest=teacher.checkpoint.digest, masks=teacher.masks, device=placement.device)
 
 
-def check_teacher(ctx: JobContext, spec: DistillationSpec) -> None:
-    """Raise what ``make_teacher`` would raise, before the job does any work. Seconds, of which the most go into building it."""
-    make_teacher(ctx, spec)
-
-
 def _no_checkpoint(teacher: SamTeacher) -> JobFailed:
     published = PUBLISHED_CHECKPOINTS[teacher.size]
     return JobFailed(
