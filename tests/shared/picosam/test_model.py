@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from shared.picosam.fit import fit
 from shared.picosam.model import (
     ARCHITECTURES,
     IMAGENET_MEAN,
@@ -19,6 +20,7 @@ from shared.picosam.model import (
     count_macs,
     count_parameters,
 )
+from shared.picosam.state import new_state
 from tests.shared.picosam.conftest import lived_in
 
 DOCS = Path(__file__).parents[3] / "docs/models.md"
@@ -160,3 +162,29 @@ def test_a_seed_fixes_the_weights_and_leaves_the_callers_generator_alone():
 def test_an_unknown_architecture_is_refused_with_the_names_there_are():
     with pytest.raises(UnknownArchitecture, match="no architecture 'picosam9'; there are: picosam2"):
         build_model("picosam9")
+
+
+def test_every_network_can_learn_one_batch_by_heart(architecture, drawn_windows, a_recipe, plain, one_thread):
+    recipe = a_recipe(architecture=architecture, samples=60, augmentation=plain, learning_rate=5e-3)
+    losses = []
+    fit(new_state(recipe, one_thread), recipe, one_thread, drawn_windows(count=4, canvas=96), Listening(losses))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+class Listening:
+    """Hooks that keep the losses."""
+
+    def __init__(self, losses):
+        self.losses = losses
+
+    def stop_requested(self):
+        return False
+
+    def on_step(self, report):
+        self.losses.append(report.loss)
+
+    def on_eval(self, _state):
+        return None
+
+    def on_checkpoint(self, _state):
+        pass
