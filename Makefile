@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## train on real or generated images, through the whole platform (KEEP=1: leave it up)
+demo: $(STAMP) ## train, distil and evaluate on real or generated images, as one pipeline (KEEP=1: leave it up)
 	@$(BIN)/picofleet demo $(DEMO_ARGS)
 
 .PHONY: up down status
