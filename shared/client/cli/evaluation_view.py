@@ -1,5 +1,6 @@
 """What an evaluation found, as a table: a column per model, a line per figure, and how sure the differences are."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -7,9 +8,9 @@ from rich.table import Table
 
 from shared.client.cli.common import escaped, out, table
 
-_FIRST: Final = ("miou_", "hit_rate_50_95", "mask_ap")
-"""Figures whose names begin so are shown; all of them are in `--json` and in MLflow."""
-_LEFT_OUT: Final = ("_small", "_medium", "_large", "_jitter")
+_SHOWN: Final = re.compile(r"miou_.+|(hit_rate_50_95|mask_ap)(?!_(50|75|small|medium|large)).*")
+_LEFT_OUT: Final = re.compile(r".*_(small|medium|large)(_.*)?|.*_jitter.*|(hit_rate|mask_ap).*_(clamp|shrink)")
+"""Of all names of figures so many are shown; the others are in `--json` and in MLflow."""
 
 
 def show_evaluation(result: Mapping[str, Any], headings: Mapping[str, str] | None = None) -> None:
@@ -30,7 +31,7 @@ def figures_table(result: Mapping[str, Any], headings: Mapping[str, str] | None 
     baselines = result.get("baselines")
     if isinstance(baselines, dict):
         columns += [(escaped(str(name)), _numbers(figures)) for name, figures in baselines.items()]
-    names = [name for name in (columns[0][1] if columns else {}) if _is_shown(name)]
+    names = sorted((name for name in (columns[0][1] if columns else {}) if _is_shown(name)), key=_order)
     if not names:
         return None
     rows = [[escaped(name), *(f"{figures[name]:.4f}" if name in figures else "" for _, figures in columns)] for name in names]
@@ -44,6 +45,7 @@ def differences(result: Mapping[str, Any]) -> list[str]:
         f"({found['low']:+.4f} to {found['high']:+.4f}, p {found['p_value']:.3g}, {found['images']} images)"
         for found in _dicts(result.get("comparisons"))
         if {"model", "against", "figure", "mean", "low", "high", "p_value", "images"} <= found.keys()
+        and not str(found["figure"]).endswith(("_clamp", "_shrink"))
     ]
 
 
@@ -55,7 +57,11 @@ def _model(model: Mapping[str, Any], headings: Mapping[str, str]) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    return name.startswith(_FIRST) and not any(part in name for part in _LEFT_OUT)
+    return _SHOWN.fullmatch(name) is not None and _LEFT_OUT.fullmatch(name) is None
+
+
+def _order(name: str) -> tuple[int, str]:
+    return ("miou", "hit_", "mask").index(name[:4]), name
 
 
 def _numbers(found: Any) -> dict[str, float]:

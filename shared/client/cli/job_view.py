@@ -32,7 +32,7 @@ def show_one(job: JobOut) -> None:
             ("worker", job.worker),
             ("took", took),
             ("progress", where(job) if not job.state.is_final else ""),
-            ("result", figures),
+            ("result", figures if job.kind is not JobKind.EVALUATION else ""),  # a table shows them
             ("models", ", ".join(outputs)),
             ("run", job.mlflow_url),
             ("tags", ", ".join(f"{key}={value}" for key, value in job.tags.items())),

@@ -165,7 +165,7 @@ def detail(step: StepOut) -> str:
 def figures(result: dict[str, object], limit: int = _FIGURES) -> str:
     """The first figures of a result, those of mean IoU before the others."""
     numbers = {key: value for key, value in result.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    first = sorted(numbers, key=lambda key: not key.startswith("miou"))[:limit]
+    first = sorted(numbers, key=lambda key: (not key.startswith("miou"), len(key)))[:limit]
     return "  ".join(f"{key} {numbers[key]:.4g}" for key in first)
 
 
