@@ -33,7 +33,7 @@ from shared.picosam.teachers.registered import load_registered, registered_diges
 from shared.picosam.teachers.views import Questions
 from shared.picosam.weights import load_weights
 from tests.bench.gain_data import BORDERS, MARGIN, GainData, gain_data
-from tests.bench.gain_runs import WEIGHTS, Lesson, Run, score, train
+from tests.bench.gain_runs import FIGURES, WEIGHTS, Lesson, Run, score, train
 from tests.bench.intervals import Interval, over_seeds_and_images
 from tests.bench.table import machine, print_goal
 
