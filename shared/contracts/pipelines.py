@@ -15,6 +15,8 @@ from shared.contracts.base import Lenient, Strict, Tags, Timestamp
 from shared.contracts.jobs import JobError, JobKind, JobState, Progress
 
 MAX_STEPS = 32
+MAX_REFERENCES = 200
+"""In one step: each may stand for a large value."""
 MAX_TRIALS = 1000
 
 StepName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]

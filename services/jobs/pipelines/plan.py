@@ -16,7 +16,7 @@ from services.jobs.pipelines.references import (
     references_in,
     walk,
 )
-from shared.contracts.pipelines import Gate, StepIn
+from shared.contracts.pipelines import MAX_REFERENCES, Gate, StepIn
 from shared.contracts.problems import FieldError
 
 
@@ -80,6 +80,9 @@ def _planned(at: int, step: StepIn, errors: list[FieldError]) -> Planned:
             references += references_in(text, path)
         except BadReference as exc:
             errors.append(FieldError(field=field("steps", at, *exc.path), message=str(exc), hint=f"expected {RULE}"))
+    if len(references) > MAX_REFERENCES:
+        message = f"{len(references)} references are more than {MAX_REFERENCES}"
+        errors.append(FieldError(field=field("steps", at, "spec"), message=message))
     needed = [each.reference.step for each in references if isinstance(each.reference, StepValue)]
     return Planned(at, step, tuple(references), tuple(dict.fromkeys([*step.after, *needed])))
 

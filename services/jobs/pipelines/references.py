@@ -1,5 +1,6 @@
 """References inside a step's spec, as `${steps.train.model}`: found, checked for their form, and replaced. Pure."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,11 @@ def _replaced(text: str, value_of: Callable[[Reference], Any]) -> Any:
     parts = pieces(text)
     if len(parts) == 1 and not isinstance(parts[0], str):
         return value_of(parts[0])
-    return "".join(part if isinstance(part, str) else str(value_of(part)) for part in parts)
+    return "".join(part if isinstance(part, str) else _written(value_of(part)) for part in parts)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def dig(value: Any, path: str) -> Any:

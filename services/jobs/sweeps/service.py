@@ -68,6 +68,7 @@ def _impossible(body: SweepIn) -> Iterator[FieldError]:
     if trials > MAX_TRIALS:
         hint = "leave values out, or let Optuna choose some of them: search.kind optuna"
         yield FieldError(field=_FIELDS, message=f"{trials} combinations are more than {MAX_TRIALS}", hint=hint)
+        return  # comparing so many values would take long
     for one, other in combinations(sorted(body.search.fields), 2):
         if other.startswith(f"{one}."):
             yield FieldError(field=f"{_FIELDS}.{other}", message=f"lies inside {one!r}, which is searched too")

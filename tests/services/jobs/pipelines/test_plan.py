@@ -64,3 +64,8 @@ def test_a_circle_of_references_is_refused_where_it_begins():
     assert errors(*steps) == [
         ("body.steps.1.spec.initial_model", "these steps wait for each other: one -> two -> three -> one"),
     ]
+
+
+def test_too_many_references_are_refused():
+    step = a_step(spec={"tags": {f"t{at}": "${parameters.x}" for at in range(201)}})
+    assert errors(step, x=1) == [("body.steps.0.spec", "201 references are more than 200")]

@@ -55,6 +55,12 @@ def test_one_reference_becomes_the_value_itself_and_text_is_written_out():
     }
 
 
+def test_inside_text_values_are_written_as_json_has_them():
+    values = iter([True, None, 0.1, ["a"]])
+    text = " ".join(["${parameters.x}"] * 4)
+    assert replace(text, lambda _: next(values)) == 'true null 0.1 ["a"]'
+
+
 def test_values_are_not_looked_into():
     assert replace(["${parameters.a}"], lambda _: "${steps.x.model}") == ["${steps.x.model}"]
 
