@@ -135,9 +135,10 @@ def _print_teacher(weights: Path, data: GainData, costs: list[Cost], compute: Co
     known = sum(cost.iou * cost.windows for cost in costs) / windows
     said = ", ".join(f"{miou_name(border)} {values.mean():.4f}" for border, values in scores.items())
     print(f"\nTeacher {weights}: {said}")
-    print(
-        f"its answers to {windows} windows: {seconds:.0f} s, {windows / seconds:.1f} windows/s, IoU with the masks {known:.3f}"
-    )
+    if (trained := weights.parent / FIGURES).is_file():
+        print(f"its training: {json.loads(trained.read_text())['seconds']:.0f} s")
+    cost = f"{seconds:.0f} s, {windows / seconds:.1f} windows/s"
+    print(f"its answers to {windows} windows: {cost}, IoU with the masks {known:.3f}", flush=True)
 
 
 def _report(path: Path, data: GainData, runs: Runs, resamples: int) -> None:
