@@ -39,8 +39,8 @@ def make_teacher(ctx: JobContext, spec: DistillationSpec) -> Teacher:
 
     JobFailed or BadWeights, with what to do next, if the weights are missing, not the ones that the job names, or no teacher's.
     """
-    placement = place(spec.compute)
-    teacher = spec.teacher
+    placement, teacher = place(spec.compute), spec.teacher
+    device, bf16 = placement.device, placement.bf16
     if isinstance(teacher, ModelTeacher):
         path = _registered_file(ctx)
         return load_registered(path, weights=_file_digest(path), placement=placement)
@@ -48,9 +48,10 @@ def make_teacher(ctx: JobContext, spec: DistillationSpec) -> Teacher:
         if not teacher.allow_random_weights:
             raise _no_checkpoint(teacher)
         ctx.log("the teacher has random weights: it knows nothing, and the student learns nothing from it", level="warning")
-        return random_sam(teacher.size, seed=spec.recipe.seed, masks=teacher.masks, device=placement.device)
+        return random_sam(teacher.size, seed=spec.recipe.seed, masks=teacher.masks, device=device, bf16=bf16)
     with _checkpoint_file(ctx, teacher.checkpoint) as path:
-        return load_sam(path, teacher.size, digest=teacher.checkpoint.digest, masks=teacher.masks, device=placement.device)
+        digest = teacher.checkpoint.digest
+        return load_sam(path, teacher.size, digest=digest, masks=teacher.masks, device=device, bf16=bf16)
 
 
 def _no_checkpoint(teacher: SamTeacher) -> JobFailed:

