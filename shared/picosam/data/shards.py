@@ -39,6 +39,9 @@ CODE_VERSION: Final = 1
 _BOX_CODE_VERSION: Final = 2
 """The same of box prompts alone, so that windows of points stay as they were named."""
 
+_AUTHORS_MARGIN_CODE_VERSION: Final = 2
+"""The same of windows with a margin under the rule ``authors``, whose masks were wrong at the image's left and top in 1."""
+
 _AHEAD_PER_THREAD: Final = 2
 
 _COARSEST: Final = 8
@@ -72,7 +75,12 @@ class ShardPolicy:
         window = self.window.model_dump(mode="json", exclude=unused)
         moved = {"jitter": self.jitter.described()} if self.jitter is not None and self.jitter.share > 0 else {}
         sizes = {"canvas": self.canvas, "size": self.size, "max_windows": self.max_windows}
-        return {"window": window, **sizes, **code, **moved}
+        rule = {"margin_code": _AUTHORS_MARGIN_CODE_VERSION} if self._has_authors_margin else {}
+        return {"window": window, **sizes, **code, **moved, **rule}
+
+    @property
+    def _has_authors_margin(self) -> bool:
+        return self.window.border is Border.AUTHORS and self.canvas > self.size
 
 
 def shard_key(digest: str, split: str, policy: ShardPolicy) -> str:
@@ -203,7 +211,8 @@ def resampled_mask(mask: NDArray[np.bool_], window: Window, cells: int) -> NDArr
     """
     if window.border is not Border.AUTHORS or window.height == window.width == cells:
         return extract_mask(mask, window, cells)
-    part = Image.fromarray(mask[window.y0 : window.y1, window.x0 : window.x1].astype(np.uint8))
+    # Cut by Pillow too: with its margin a window may leave the image, and a slice from a negative start takes other pixels.
+    part = Image.fromarray(mask.astype(np.uint8)).crop((window.x0, window.y0, window.x1, window.y1))
     return np.asarray(part.resize((cells, cells), Image.Resampling.NEAREST)) > 0
 
 

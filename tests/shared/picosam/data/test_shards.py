@@ -107,6 +107,22 @@ def test_windows_under_the_authors_rule_are_those_of_the_published_code_byte_for
     assert_published(reader, dataset, "train")
 
 
+def test_the_margin_of_the_authors_rule_shows_the_objects_where_they_are_in_the_image(dataset):
+    policy = ShardPolicy(window=WindowPolicy(border=Border.AUTHORS), canvas=168)
+    reader = dataset.prepare(policy)
+    _, masks = reader.windows(range(len(reader)))
+    beyond = 0
+    for number, (mask, (x0, y0, x1, y1)) in enumerate(zip(masks, reader.window, strict=True)):
+        x, y = (36 * (x1 - x0) / 96, 36 * (y1 - y0) / 96)
+        window = Window(
+            x0=x0 - round(x), y0=y0 - round(y), x1=x1 + round(x), y1=y1 + round(y), border=Border.PAD, clipped=False
+        )
+        expected = extract_mask(rle.to_mask(reader.truth(number)), window, 168)
+        assert (mask ^ expected).sum() <= 0.05 * expected.sum() + 4  # of two pixels equally near Pillow may take the other
+        beyond += window.x0 < 0 or window.y0 < 0
+    assert beyond > 10
+
+
 @pytest.mark.skipif("PICOFLEET_DATA" not in os.environ, reason="PICOFLEET_DATA names no folder of real images")
 def test_the_real_validation_windows_are_those_of_the_published_code_byte_for_byte(tmp_path):
     root = Path(os.environ["PICOFLEET_DATA"]) / "coco2017"
