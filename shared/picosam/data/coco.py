@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
@@ -18,7 +18,7 @@ from shared.picosam.data import rle
 from shared.picosam.data.errors import ImportRefused
 from shared.picosam.data.findings import Checked, bad_row
 from shared.picosam.data.images import ImageProblem, resolve_inside
-from shared.picosam.data.manifest import Id, ImageRow, Instance, Rle
+from shared.picosam.data.manifest import Category, Frequency, Id, ImageRow, Instance, Rle
 from shared.picosam.data.picture import read_picture
 from shared.picosam.data.polygons import checked_rings
 from shared.picosam.data.rle import MaskProblem, Shape
@@ -42,6 +42,12 @@ class _File(msgspec.Struct):
 class _Category(msgspec.Struct):
     id: Id
     name: str
+    frequency: Any = None
+
+    def kept(self, form: DatasetFormat) -> Category:
+        """As the manifest has it. In COCO layout a field of this name is someone's own and means nothing here."""
+        frequency = next((each for each in get_args(Frequency) if each == self.frequency), None)
+        return Category(id=self.id, name=self.name[:256], frequency=frequency if form is DatasetFormat.LVIS else None)
 
 
 class _Key(msgspec.Struct):
@@ -84,7 +90,7 @@ class Annotations:
 
     source: SplitSource
     format: DatasetFormat
-    categories: dict[int, str]
+    categories: dict[int, Category]
     images: list[tuple[int, msgspec.Raw]]
     by_image: dict[int, list[msgspec.Raw]]
     bad: list[BadRow]
@@ -156,7 +162,7 @@ def open_annotations(root: Path, source: SplitSource, form: DatasetFormat) -> An
     except ImageProblem as exc:
         raise ImportRefused(f"split {source.split!r}: annotations {exc}") from exc
     content = _load(path, source)
-    categories, bad = _categories(content.categories, source.split)
+    categories, bad = _categories(content.categories, source.split, form)
     images = list(_unique_images(content.images, source.split, bad))
     known = {image_id for image_id, _ in images}
     by_image = _grouped(content.annotations, known, source.split, bad)
@@ -195,8 +201,8 @@ def _null(_constant: str) -> None:
     """What json puts for the NaN or Infinity it found."""
 
 
-def _categories(rows: list[msgspec.Raw], split: str) -> tuple[dict[int, str], list[BadRow]]:
-    categories: dict[int, str] = {}
+def _categories(rows: list[msgspec.Raw], split: str, form: DatasetFormat) -> tuple[dict[int, Category], list[BadRow]]:
+    categories: dict[int, Category] = {}
     bad: list[BadRow] = []
     for raw in rows:
         try:
@@ -206,7 +212,7 @@ def _categories(rows: list[msgspec.Raw], split: str) -> tuple[dict[int, str], li
             continue
         if category.id in categories:
             bad.append(bad_row(split, "duplicate_id", f"category {category.id} is there more than once; the first is kept"))
-        categories.setdefault(category.id, category.name[:256])
+        categories.setdefault(category.id, category.kept(form))
     return categories, bad
 
 

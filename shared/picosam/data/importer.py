@@ -115,13 +115,15 @@ def _open(root: Path, source: SplitSource, form: DatasetFormat) -> Annotations |
 
 def _categories(opened: list[Annotations | MaskFolder], findings: Findings) -> tuple[Category, ...]:
     """All splits' categories; where two splits name one id differently, the first is kept and the other counted."""
-    merged: dict[int, str] = {}
+    merged: dict[int, Category] = {}
     for split in opened:
         findings.add_bad(split.bad)
-        for identifier, name in split.categories.items():
-            if merged.setdefault(identifier, name) != name:
+        for identifier, category in split.categories.items():
+            if merged.setdefault(identifier, category).name != category.name:
                 findings.add_warnings(["category_name_differs"])
-    return tuple(Category(id=identifier, name=merged[identifier]) for identifier in sorted(merged))
+            if isinstance(split, Annotations) and split.format is DatasetFormat.LVIS and category.frequency is None:
+                findings.add_warnings(["frequency_missing"])
+    return tuple(merged[identifier] for identifier in sorted(merged))
 
 
 def _checked(

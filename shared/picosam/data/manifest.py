@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -62,11 +62,16 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(instance for instance in self.instances if not instance.iscrowd)
 
 
-class Category(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of object."""
+Frequency: TypeAlias = Literal["r", "c", "f"]
+"""How many of LVIS's training images show a category: rare up to 10, common up to 100, frequent beyond."""
+
+
+class Category(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A kind of object. Only LVIS says how frequent it is; elsewhere the field is not written at all."""
 
     id: Id
     name: str
+    frequency: Frequency | None = None
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

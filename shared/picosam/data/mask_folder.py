@@ -15,10 +15,10 @@ from shared.picosam.data import rle
 from shared.picosam.data.errors import ImportRefused
 from shared.picosam.data.findings import Checked, bad_row
 from shared.picosam.data.images import ImageProblem, decode_labels, read_bytes, resolve_inside
-from shared.picosam.data.manifest import ImageRow, Instance
+from shared.picosam.data.manifest import Category, ImageRow, Instance
 from shared.picosam.data.picture import Picture, read_picture
 
-CATEGORIES: Final = {1: "object"}
+CATEGORIES: Final = {1: Category(id=1, name="object")}
 
 MAX_LABELS: Final = 2000
 """Objects in one mask; more is a photograph taken for a mask."""
@@ -33,7 +33,7 @@ class MaskFolder:
 
     source: SplitSource
     pairs: list[tuple[str, str, str]]
-    categories: dict[int, str]
+    categories: dict[int, Category]
     bad: list[BadRow]
 
     @property

@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared.picosam.data.errors import DataError
-from shared.picosam.data.manifest import ImageRow, Instance, Rle
+from shared.picosam.data.lvis import Federation, decode_federation, encode_federation, federation_of
+from shared.picosam.data.manifest import Frequency, ImageRow, Instance, Rle
 from shared.picosam.prompt import Window
+
+FEDERATION_NAME: Final = "federation.json"
 
 PART_BYTES: Final = 256 * 1024**2
 """Of one file of images: small enough to send as a blob, large enough for few files."""
@@ -41,11 +44,21 @@ class ShardWriter:
     """Writes a shard folder under a temporary name; leaving the block without an error puts it in its place.
 
     Plain writes, not memory maps: on a full disk a write raises OSError, where a map ends the process with SIGBUS.
+    ``frequencies``: of the dataset's categories, where it is in LVIS layout.
     """
 
-    def __init__(self, folder: Path, *, windows: int, canvas: int, meta: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        windows: int,
+        canvas: int,
+        meta: dict[str, Any],
+        frequencies: Mapping[int, Frequency] | None = None,
+    ) -> None:
         self._folder, self._windows, self._canvas = folder, windows, canvas
         self._part_rows = max(1, PART_BYTES // (canvas * canvas * 3))
+        self._frequencies = frequencies or {}
         self._meta = meta | {"windows": windows, "part_rows": self._part_rows}
         self._rows: list[IndexRow] = []
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +112,8 @@ class ShardWriter:
         if len(self._rows) != self._windows:
             raise DataError(f"{self._windows} windows were announced, {len(self._rows)} were cut")
         np.savez(self._partial / "index.npz", allow_pickle=False, **_columns(self._rows))
+        if (federation := federation_of(self._frequencies, (row.image for row in self._rows))) is not None:
+            (self._partial / FEDERATION_NAME).write_bytes(encode_federation(federation))
         (self._partial / "meta.json").write_text(json.dumps(self._meta, sort_keys=True, indent=1) + "\n")
         try:
             self._partial.rename(self._folder)
@@ -131,7 +146,7 @@ class ShardReader:
     pixels, as annotated), ``window`` (int32 [N, 4]: x0, y0, x1, y1 in image pixels, without the margin), ``clipped``
     (bool [N]: the nominal window left the image), ``point`` (int32 [N, 2]: x, y in image pixels), ``image_shape`` (int32
     [N, 2]: height, width), and of box prompts ``box`` (float64 [N, 4]: x0, y0, x1, y1 in image pixels; else None). Point
-    and box are as they were asked with, jitter included.
+    and box are as they were asked with, jitter included. ``federation``: what LVIS says of these images; else None.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -142,6 +157,7 @@ class ShardReader:
                 columns = dict(index)
             self._images = [np.load(path, mmap_mode="r") for path in self._parts("images")]
             self._masks = [np.load(path, mmap_mode="r") for path in self._parts("masks")]
+            self.federation = _read_federation(folder)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
             raise DataError(
                 f"{folder} holds no prepared windows: {exc}", hint="Delete the folder; it is prepared anew."
@@ -199,6 +215,11 @@ class ShardReader:
     def _parts(self, kind: str) -> Iterator[Path]:
         parts = -(-int(self.meta["windows"]) // int(self.meta["part_rows"]))
         return (self.folder / f"{kind}-{number:05d}.npy" for number in range(parts))
+
+
+def _read_federation(folder: Path) -> Federation | None:
+    path = folder / FEDERATION_NAME
+    return decode_federation(path.read_bytes()) if path.is_file() else None
 
 
 def let_go(stored: NDArray[Any]) -> None:

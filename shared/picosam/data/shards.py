@@ -3,7 +3,8 @@
 A shard folder is named by its key, a hash of the dataset's digest, the split, the window policy and the version of this code:
 
 - ``images-00000.npy`` ... uint8 [n, S, S, 3] RGB; ``masks-00000.npy`` ... uint8 [n, S, S / 8], bits, leftmost first;
-- ``index.npz``: a row per window (see ``ShardReader``); ``meta.json``: key, policy, counts.
+- ``index.npz``: a row per window (see ``ShardReader``); ``meta.json``: key, policy, counts;
+- ``federation.json``, of datasets in LVIS layout alone: what LVIS's evaluation must know of these images.
 
 S is the *canvas*: the window as the network sees it takes the middle ``size`` cells, and round it lies as much again of the
 image as augmentation may shift or shrink into. Outside the image everything is 0. For evaluation canvas = size.
@@ -27,6 +28,7 @@ from shared.contracts.training import Border, WindowPolicy
 from shared.picosam.data import rle
 from shared.picosam.data.errors import DataError, DatasetChanged, DatasetGone
 from shared.picosam.data.images import ImageProblem, decode_rgb, read_bytes, resolve_inside
+from shared.picosam.data.lvis import frequencies_of
 from shared.picosam.data.manifest import ImageRow, Instance, read_header, read_rows
 from shared.picosam.data.ordered import Report, cores, ignore, never, ordered_map
 from shared.picosam.data.shard_files import IndexRow, ShardReader, ShardWriter
@@ -112,7 +114,11 @@ def prepare(
     root, threads = _existing(root), threads or cores()
     meta = {"key": shard_key(digest, split, policy), "dataset": digest, "split": split, "policy": policy.described()}
     done = 0
-    with ShardWriter(folder, windows=total, canvas=policy.canvas, meta=meta) as writer, ThreadPoolExecutor(threads) as executor:
+    frequencies = frequencies_of(read_header(manifest).categories)
+    with (
+        ShardWriter(folder, windows=total, canvas=policy.canvas, meta=meta, frequencies=frequencies) as writer,
+        ThreadPoolExecutor(threads) as executor,
+    ):
         jobs = _jobs(manifest, split, total)
         for cut in ordered_map(executor, partial(_cut, root, policy), jobs, ahead=_AHEAD_PER_THREAD * threads, stop=stop):
             writer.add(cut.images, cut.masks, cut.rows)

@@ -14,6 +14,7 @@ from shared.contracts.datasets import DatasetFormat
 from shared.picosam.data import coco as module
 from shared.picosam.data import rle
 from shared.picosam.data.errors import ImportRefused
+from shared.picosam.data.manifest import read_header
 from tests.shared.picosam.data.conftest import CocoFolder, annotation, image_row, noise
 
 BOW_TIE = [[10, 10, 30, 30, 30, 10, 10, 30]]
@@ -186,6 +187,22 @@ def test_lvis_names_files_by_url_and_says_what_was_not_looked_for(coco, a_row):
     assert (row.negative_categories, row.unfinished_categories) == ((4, 5), (6,))
     (folder.root / "images/train2017/000000000001.jpg").rename(folder.root / "images/000000000001.jpg")
     assert folder.rows()[0].file == "images/000000000001.jpg"
+
+
+def test_lvis_says_how_frequent_categories_are(coco, a_row):
+    folder = coco(a_row(1))
+    folder.categories = [
+        {"id": 1, "name": "a", "frequency": "r"},
+        {"id": 2, "name": "b"},
+        {"id": 3, "name": "c", "frequency": [1]},
+    ]
+    as_coco = read_header(folder.load().manifest_path).categories
+    assert [category.frequency for category in as_coco] == [None, None, None]
+    folder.format = DatasetFormat.LVIS
+    folder.images = [image | {"coco_url": image["file_name"]} for image in folder.images]
+    imported = folder.load()
+    assert [category.frequency for category in read_header(imported.manifest_path).categories] == ["r", None, None]
+    assert imported.report.warnings == {"frequency_missing": 2}
 
 
 @pytest.mark.parametrize(

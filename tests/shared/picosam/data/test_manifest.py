@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +84,26 @@ def test_the_digest_knows_contents_and_not_the_name(tmp_path):
     assert write(tmp_path / "3", [a_row(sha256="1" * 64)]) != digest
     assert write(tmp_path / "4", [a_row(), a_row(image_id=2)]) != digest
     assert write(tmp_path / "5", [a_row()], Header(name="test", splits=("train",), categories=())) != digest
+
+
+def test_categories_without_a_frequency_are_written_as_before_there_was_one(tmp_path):
+    digest = write(tmp_path / "m.gz", [a_row()])
+    header, row = gzip.decompress((tmp_path / "m.gz").read_bytes()).splitlines()
+    assert header == b'{"categories":[{"id":1,"name":"cat"}],"name":"test","splits":["train","val"],"version":1}'
+    assert b"categories" not in row
+    assert digest == "sha256:0b9fd600502040b5722277b7f8588466cf6f804ad990b4c8ee75c3201183a53a"
+
+
+def test_a_frequency_comes_back_and_is_part_of_the_digest(tmp_path):
+    categories = (Category(id=1, name="cat", frequency="r"), Category(id=2, name="dog"))
+    header = Header(name="test", splits=("train",), categories=categories)
+    digest = write(tmp_path / "m.gz", [a_row()], header)
+    assert read_header(tmp_path / "m.gz") == header
+    assert manifest_digest(tmp_path / "m.gz") == digest
+    frequent = msgspec.structs.replace(
+        header, categories=(msgspec.structs.replace(categories[0], frequency="f"), categories[1])
+    )
+    assert write(tmp_path / "other", [a_row()], frequent) != digest
 
 
 def test_the_file_has_the_same_bytes_each_time(tmp_path):
