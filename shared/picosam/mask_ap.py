@@ -1,4 +1,4 @@
-"""COCO's mask AP over prompted objects, by COCO's own library.
+"""COCO's mask AP over prompted objects, by COCO's own library; for datasets in LVIS layout LVIS's.
 
 Each prompt gives one detection, pasted back into its image and given its object's category: what is scored is the mask and
 the order of confidence, not the classification, since the prompt says which object is meant. The truth is the whole object,
@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from shared.picosam.coco_index import coco_index
+from shared.picosam.data.lvis import Federation
+from shared.picosam.lvis_ap import lvis_statistics
 from shared.picosam.prompt import MaskArray
 
 Rle = dict[str, Any]
@@ -58,10 +60,11 @@ def encode(mask: MaskArray) -> Rle:
     return rle
 
 
-def mask_ap(masks: Sequence[PromptedMask]) -> dict[str, float]:
+def mask_ap(masks: Sequence[PromptedMask], federation: Federation | None = None) -> dict[str, float]:
     """AP at IoU 0.50:0.95, 0.50 and 0.75, and at 0.50:0.95 by object size, each in 0..1.
 
-    At most 100 detections per image and category count, as in COCO. Figures without an object are left out.
+    At most 100 detections per image and category count, as in COCO. With ``federation`` LVIS's figures under the same names,
+    and ``mask_ap_rare``, ``_common``, ``_frequent``. Figures without an object are left out.
     """
     if not masks:
         return {}
@@ -69,6 +72,9 @@ def mask_ap(masks: Sequence[PromptedMask]) -> dict[str, float]:
     categories = {mask.category_id for mask in masks}
     # From 1: COCOeval takes a match with annotation 0 for no match.
     truths, detections = ([row(number, mask) for number, mask in enumerate(masks, start=1)] for row in (_truth, _detection))
+    if federation is not None:
+        found = lvis_statistics(images, truths, detections, federation)
+        return {f"mask_{name}": value for name, value in found.items() if name.startswith("ap")}
     return _named(STATISTICS, evaluated(images, categories, truths, detections).stats)
 
 
@@ -83,8 +89,21 @@ def coco_ap(
     images: (height, width) by id. truths: rows with id, image_id, category_id, iscrowd, area, segmentation (compressed);
     detections: the same without iscrowd, with score. A detection's size band is that of its mask.
     """
-    scored = [row | {"iscrowd": 0, "area": float(coco_mask.area(row["segmentation"]))} for row in detections]
-    return _named(COCO_STATISTICS, evaluated(images, categories, truths, scored).stats)
+    return _named(COCO_STATISTICS, evaluated(images, categories, truths, _with_area(detections)).stats)
+
+
+def lvis_ap(
+    images: Mapping[int, Sequence[int]],
+    truths: Sequence[dict[str, Any]],
+    detections: Sequence[dict[str, Any]],
+    federation: Federation,
+) -> dict[str, float]:
+    """LVIS's own thirteen figures over whole files: lvis_ap, ... lvis_ap_rare, ... lvis_ar_300, ... Rows as ``coco_ap`` says.
+
+    As ``LVISEval`` gives them for detections without boxes; of those with boxes it takes the box's area for the mask's.
+    """
+    found = lvis_statistics(images, truths, _with_area(detections), federation)
+    return {f"lvis_{name}": value for name, value in found.items()}
 
 
 def evaluated(
@@ -96,27 +115,20 @@ def evaluated(
     """A COCOeval that has been run to its end. Rows as ``coco_ap`` says."""
     # The library prints its progress; neither a worker's output nor a command's JSON is the place for it.
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_index(images, categories, truths), _index(images, categories, detections), iouType="segm")
+        truth, answers = (coco_index(images, categories, rows) for rows in (truths, detections))
+        evaluation = COCOeval(truth, answers, iouType="segm")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
 
 
+def _with_area(detections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"iscrowd": 0, "area": float(coco_mask.area(row["segmentation"]))} for row in detections]
+
+
 def _named(names: Sequence[str], values: Iterable[float]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=False) if value >= 0}  # -1: no such object
-
-
-def _index(images: Mapping[int, Sequence[int]], categories: Collection[int], rows: Sequence[dict[str, Any]]) -> Any:
-    """A COCO index. Made by hand: COCO.loadRes would derive the size bands of prompted objects from the masks."""
-    index = COCO()
-    index.dataset = {
-        "images": [{"id": image_id, "height": size[0], "width": size[1]} for image_id, size in sorted(images.items())],
-        "categories": [{"id": category_id} for category_id in sorted(categories)],
-        "annotations": list(rows),
-    }
-    index.createIndex()
-    return index
 
 
 def _truth(number: int, mask: PromptedMask) -> dict[str, Any]:

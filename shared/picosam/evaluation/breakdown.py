@@ -45,9 +45,10 @@ def figures_of(asked: Asked, ious: Values) -> dict[str, float]:
 
 
 def mask_ap_of(asked: Asked, answers: Answers) -> dict[str, float]:
-    """Mask AP in image pixels: mask_ap, mask_ap_50_pad, mask_ap_small_box, ..."""
+    """Mask AP in image pixels: mask_ap, mask_ap_50_pad, mask_ap_small_box, ... Of datasets in LVIS layout mask_ap_rare too."""
     masks = [_prompted(asked, answers, row) for row in range(len(answers))]
-    return {figures.metric_name(name, asked.border, asked.label): value for name, value in mask_ap(masks).items()}
+    found = mask_ap(masks, asked.windows.federation)
+    return {figures.metric_name(name, asked.border, asked.label): value for name, value in found.items()}
 
 
 def iou_by_category(asked: Asked, ious: Values, names: Mapping[int, str]) -> dict[str, BandIou]:

@@ -3,12 +3,13 @@
 import mmap
 import re
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from shared.picosam.data.images import MAX_PIXELS
-from shared.picosam.data.manifest import Id, Rle
+from shared.picosam.data.lvis import Federation
+from shared.picosam.data.manifest import Frequency, Id, Rle
 from shared.picosam.data.polygons import MAX_POINTS
 from shared.picosam.data.rle import MaskProblem, Shape, from_counts, from_rings
 
@@ -50,11 +51,13 @@ class Prediction(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image of the annotation file; only its size matters."""
+    """An image of the annotation file: its size, and in LVIS layout what was not looked for in it."""
 
     id: Id
     height: int
     width: int
+    neg_category_ids: tuple[Id, ...] = ()
+    not_exhaustive_category_ids: tuple[Id, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -83,6 +86,8 @@ class Category(msgspec.Struct, frozen=True):
 
     id: Id
     name: str = ""
+    frequency: Any = None
+    """One of LVIS's letters in an LVIS file; in others it may be anything."""
 
 
 class Annotations(msgspec.Struct, frozen=True):
@@ -91,6 +96,15 @@ class Annotations(msgspec.Struct, frozen=True):
     images: list[Image]
     annotations: list[Annotation]
     categories: list[Category] = []
+
+    def federation(self) -> Federation | None:
+        """What LVIS says beside its objects; None unless categories have LVIS's ``frequency``."""
+        frequencies = {each.id: each.frequency for each in self.categories if each.frequency in get_args(Frequency)}
+        if not frequencies:
+            return None
+        negative = {image.id: image.neg_category_ids for image in self.images if image.neg_category_ids}
+        unfinished = {image.id: image.not_exhaustive_category_ids for image in self.images if image.not_exhaustive_category_ids}
+        return Federation(frequencies=frequencies, negative=negative, unfinished=unfinished)
 
 
 def read_predictions(path: Path) -> list[Prediction]:

@@ -11,17 +11,18 @@ from pycocotools import mask as coco_mask
 
 from shared.contracts.training import Border
 from shared.picosam import figures
+from shared.picosam.data.lvis import Federation
 from shared.picosam.data.manifest import Rle
 from shared.picosam.data.rle import to_mask
 from shared.picosam.data.shards import resampled_mask
 from shared.picosam.figures import Values
-from shared.picosam.mask_ap import PromptedMask, coco_ap, encode, mask_ap
+from shared.picosam.mask_ap import PromptedMask, coco_ap, encode, lvis_ap, mask_ap
 from shared.picosam.predictions.files import Annotations, BadPredictions, read_annotations, read_predictions, truth_mask
 from shared.picosam.predictions.matching import Frame, Match, match, predicted_mask
 from shared.picosam.prompt import INPUT_SIZE, paste, point_window, prompt_point
 
 _NO_SCORE: Final = "not every entry has a score, so there is no mask AP"
-_NO_CATEGORY: Final = "not every entry has a category_id, so there is no COCO AP"
+_NO_CATEGORY: Final = "not every entry has a category_id, so there is no COCO or LVIS AP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Scored:
     skipped_images: int
     unanswered: int
     figures: dict[str, float]
-    """miou_96, hit_rate_50_95, mask_ap, ...: names as in docs/evaluation.md; coco_ap of masks on images."""
+    """miou_96, hit_rate_50_95, mask_ap, ...: names as in docs/evaluation.md; coco_ap, or lvis_ap, of masks on images."""
     by_area: dict[str, dict[str, float | None]]
     by_category: dict[str, dict[str, float | None]]
     notes: tuple[str, ...]
@@ -79,20 +80,21 @@ def score_predictions(predictions: Path, annotations: Path, border: Border = Bor
     """
     known = read_annotations(annotations)
     matched = match(read_predictions(predictions), known)
-    judged = [_judged(each, matched.frame, border) for each in matched.matches]
+    judged, federation = [_judged(each, matched.frame, border) for each in matched.matches], known.federation()
     found = _window_figures(judged, border)
     notes = []
     if any(each.prediction.score is None for each in matched.matches):
         notes.append(_NO_SCORE)
     else:
-        ap = mask_ap([_prompted(each, one) for each, one in zip(matched.matches, judged, strict=True)])
+        prompted = [_prompted(each, one) for each, one in zip(matched.matches, judged, strict=True)]
+        ap = mask_ap(prompted, federation)
         found |= {figures.metric_name(name, border): value for name, value in ap.items()}
     if matched.frame is Frame.IMAGE:
         found["miou_image"] = figures.miou(np.array([each.row.iou_image for each in judged]))
         if any(each.prediction.category_id is None for each in matched.matches):
             notes.append(_NO_CATEGORY)
         elif _NO_SCORE not in notes:
-            found |= _coco_ap(known, matched.matches, judged)
+            found |= _detection_ap(known, matched.matches, judged, federation)
     rows = [each.row for each in judged]
     return Scored(
         frame=matched.frame,
@@ -162,8 +164,10 @@ def _prompted(found: Match, judged: _Judged) -> PromptedMask:
     )
 
 
-def _coco_ap(known: Annotations, matches: Sequence[Match], judged: Sequence[_Judged]) -> dict[str, float]:
-    """As pycocotools scores the two files: all objects of all images, and the categories that the entries claim."""
+def _detection_ap(
+    known: Annotations, matches: Sequence[Match], judged: Sequence[_Judged], federation: Federation | None
+) -> dict[str, float]:
+    """As pycocotools, or LVIS's library, scores the two files: all objects of all images, and the categories claimed."""
     categories = {category.id for category in known.categories} or {row.category_id for row in known.annotations}
     for each in matches:
         if each.prediction.category_id not in categories:
@@ -197,6 +201,8 @@ def _coco_ap(known: Annotations, matches: Sequence[Match], judged: Sequence[_Jud
         }
         for number, (each, one) in enumerate(zip(matches, judged, strict=True), start=1)
     ]
+    if federation is not None:
+        return lvis_ap(shapes, truths, detections, federation)
     return coco_ap(shapes, categories, truths, detections)
 
 

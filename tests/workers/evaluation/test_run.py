@@ -2,11 +2,15 @@
 
 import csv
 import io
+import json
 
 import httpx
 import pytest
 
+from shared.contracts.datasets import GeneratorSource
 from shared.contracts.jobs import JobState
+from shared.picosam.data.generator import generate
+from tests.shared.picosam.lvis_form import as_lvis
 from tests.workers.conftest import wait_until
 from workers.harness.kinds import MODULES
 from workers.harness.settings import WorkerSettings
@@ -111,6 +115,31 @@ def test_box_prompts_are_shown_beside_a_filled_box_and_an_ellipse(tracking_servi
     assert {"miou_box", "hit_rate_50_95_box", "miou_box_jitter_30", "mask_ap_box"} <= set(job.result["baselines"]["ellipse"])
     assert {"miou_box", "miou_96", "miou_box_jitter_30", "miou_96_jitter_30"} <= set(job.result)
     assert "ellipse, which needs no network: miou_box" in tracking_service.logs(job.id)
+
+
+def test_a_dataset_in_lvis_layout_has_lviss_figures_in_trainings_and_evaluations(tracking_service, worker):
+    folder = tracking_service.folder / "data/lvis"
+    generate(GeneratorSource(images=24, width=160, height=128, max_objects=3), folder)
+    annotations = folder / "instances.json"
+    annotations.write_text(json.dumps(as_lvis(json.loads(annotations.read_text()), seed=1)))
+    source = {
+        "root": str(folder),
+        "format": "lvis",
+        "splits": [{"split": "all", "images": "images", "annotations": "instances.json"}],
+    }
+    rule = {"from_split": "all", "fractions": {"train": 0.7, "val": 0.3}}
+    dataset = tracking_service.imported(worker, "lvis", kind="folder", split_rule=rule, **source)
+    assert dataset["state"] == "ready", dataset
+    model, training = a_model(tracking_service, worker, dataset, seed=2)
+    job = evaluated(tracking_service, worker, dataset, model, windows=[{"prompt": "point"}, {"prompt": "box"}])
+    assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job.id))
+    by_frequency = {"mask_ap_rare", "mask_ap_common", "mask_ap_frequent"}
+    assert by_frequency | {"mask_ap", "mask_ap_50", "mask_ap_box_pad"} <= set(job.result)
+    shared = by_frequency | {f"{name}_pad" for name in by_frequency} | {"mask_ap", "mask_ap_pad"}
+    found, wanted = ({name: each.result[name] for name in shared} for each in (job, training))
+    assert found == pytest.approx(wanted, abs=2e-3)
+    assert by_frequency <= {name.removesuffix("_box") for name in job.result["baselines"]["filled_box"]}
+    assert job.result["baselines"]["filled_box"]["mask_ap_50_box"] > 0.3
 
 
 def test_a_stop_ends_it(tracking_service, worker, dataset, trained):

@@ -120,7 +120,7 @@ def _mask_ap(windows: ShardReader, pasted: Sequence[_Pasted], result: Evaluation
         )
         for each in pasted
     ]
-    return mask_ap(masks)
+    return mask_ap(masks, windows.federation)
 
 
 def _rle(windows: ShardReader, row: int) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shared.client.cli.main import app, main
+from tests.shared.picosam.lvis_form import rectangle
 
 GOLDEN = Path(__file__).parents[2] / "picosam/predictions/golden"
 ANNOTATIONS = ("--annotations", str(GOLDEN / "instances.json"))
@@ -31,6 +32,23 @@ def test_people_read_a_table_of_the_rule_they_asked_for() -> None:
     shown = run(str(GOLDEN / "windows.json"), *ANNOTATIONS, "--border", "pad")
     assert "miou_96_pad" in shown
     assert "rule pad" in shown
+
+
+def test_lvis_annotations_give_lviss_figures(tmp_path: Path) -> None:
+    content = json.loads((GOLDEN.parents[1] / "golden/lvis.json").read_text())["annotations"]
+    assert all("file_name" not in image for image in content["images"])
+    assert all("iscrowd" not in row for row in content["annotations"])
+    (tmp_path / "lvis.json").write_text(json.dumps(content))
+    entries = [
+        {"annotation_id": row["id"], "score": 0.9, "segmentation": rectangle(*row["bbox"])}
+        | {key: row[key] for key in ("image_id", "category_id")}
+        for row in content["annotations"]
+    ]
+    (tmp_path / "entries.json").write_text(json.dumps(entries))
+    found = json.loads(run(str(tmp_path / "entries.json"), "--annotations", str(tmp_path / "lvis.json"), "--json"))["figures"]
+    for name in ("lvis_ap", "lvis_ap_rare", "lvis_ap_common", "lvis_ap_frequent", "lvis_ar_300", "mask_ap", "mask_ap_rare"):
+        assert found[name] == pytest.approx(1.0), name
+    assert "lvis_ap_rare" in run(str(tmp_path / "entries.json"), "--annotations", str(tmp_path / "lvis.json"))
 
 
 def test_a_bad_file_is_exit_code_2_with_its_place(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
