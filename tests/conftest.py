@@ -164,6 +164,14 @@ def wait_for(is_so: Callable[[], bool], *, what: str, timeout_s: float = 20) -> 
         time.sleep(0.02)
 
 
+def quickest_s(measure: Callable[[], float], *, goal_s: float, tries: int = 3) -> float:
+    """What ``measure`` gives at its best: other tests may keep the machine busy for a moment, but not each time."""
+    taken = [measure()]
+    while min(taken) >= goal_s and len(taken) < tries:
+        taken.append(measure())
+    return min(taken)
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real Redis server, shared by all tests of the process; `redis_url` empties it first."""

@@ -129,7 +129,7 @@ def test_sam_is_stopped_within_seconds_and_goes_on_where_it_was(tracking_service
     asked = time.monotonic()
     tracking_service.cancel(job_id)
     finish = running.wait()
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 30
     assert finish is not None
     assert finish.cancelled
     tracking_service.client.post(f"/v1/jobs/{job_id}/retry").raise_for_status()
