@@ -9,6 +9,7 @@ PYTHON ?= python3.11## Python 3.11 that makes the virtual environment
 TORCH_INDEX ?=## further package index, as https://download.pytorch.org/whl/cpu for the small CPU build of torch
 PYTEST_ARGS ?=## further arguments of pytest
 BENCH_ARGS ?=## which benchmarks, as prepare; all by default. Of bench-distillation: its options, as --seeds 8
+BENCH_SMALL ?=## 1: the short form of benchmarks that have one
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
 NAME ?=## what a new migration changes
@@ -24,6 +25,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 SOURCES := shared services workers infra
 EXTRAS := services,workers,embedded,dev
 
+bench: export BENCH_SMALL ?=
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
 
 .PHONY: help
