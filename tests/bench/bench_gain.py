@@ -25,7 +25,7 @@ from tabulate import tabulate
 from shared.contracts.distillation import Distillation, TeacherView
 from shared.contracts.training import Border, Compute, Recipe
 from shared.picosam.loader import AnswerPool
-from shared.picosam.metrics import hit_rate_50_95, metric_name, miou_name
+from shared.picosam.metrics import hit_rate_50_95, iou, metric_name, miou_name
 from shared.picosam.placement import place
 from shared.picosam.teachers.answers import AnswerReader, Asked, Cost
 from shared.picosam.teachers.fill import fill
@@ -33,7 +33,7 @@ from shared.picosam.teachers.registered import load_registered, registered_diges
 from shared.picosam.teachers.views import Questions
 from shared.picosam.weights import load_weights
 from tests.bench.gain_data import BORDERS, MARGIN, GainData, gain_data
-from tests.bench.gain_runs import FIGURES, WEIGHTS, Lesson, Run, score, train
+from tests.bench.gain_runs import FIGURES, WEIGHTS, Lesson, Run, masks_of, score, train
 from tests.bench.intervals import Interval, over_seeds_and_images
 from tests.bench.table import machine, print_goal
 
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             runs[arm].append(_student(options, data, compute, arm, seed, teacher, answers))
         _report(options.work / "results.json", data, runs, options.resamples)
     print_goals(data, runs, options.resamples)
+    _print_agreement(options, data, compute, teacher)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -98,11 +99,15 @@ def _student(
 ) -> Run:
     recipe = Recipe(samples=options.samples, seed=seed)
     distillation = ARMS[arm]
-    if distillation is None:
-        folder, lesson = f"{arm}-{recipe.samples}-{seed}", Lesson()
-    else:  # another teacher's student is another student
-        folder, lesson = f"{arm}-{_digest(teacher)[:8]}-{recipe.samples}-{seed}", Lesson(distillation, answers)
-    return train(options.work / "students" / folder, data, recipe, compute, lesson, label=f"{arm}, seed {seed}")
+    lesson = Lesson() if distillation is None else Lesson(distillation, answers)
+    return train(_folder(options, arm, seed, teacher), data, recipe, compute, lesson, label=f"{arm}, seed {seed}")
+
+
+def _folder(options: argparse.Namespace, arm: str, seed: int, teacher: Path) -> Path:
+    """Of a student; another teacher's student is another student."""
+    taught_by = "" if ARMS[arm] is None else f"-{_digest(teacher)[:8]}"
+    work: Path = options.work
+    return work / "students" / f"{arm}{taught_by}-{options.samples}-{seed}"
 
 
 def taught(folder: Path, data: GainData, weights: Path, compute: Compute) -> tuple[AnswerPool, list[Cost]]:
@@ -162,6 +167,17 @@ def _report(path: Path, data: GainData, runs: Runs, resamples: int) -> None:
     print(f"\nPicoSAM2 on {data.what}, {seeds} seeds (± standard deviation over seeds; gain over {MASKS}, 95 %)\n{machine()}")
     print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True), flush=True)
     path.write_text(json.dumps({"data": data.what, "seeds": seeds, "arms": written}, indent=1) + "\n")
+
+
+def _print_agreement(options: argparse.Namespace, data: GainData, compute: Compute, teacher: Path) -> None:
+    """Whether a student that scores no better has not listened, or has listened to what does not help."""
+    windows = data.validation[Border.PAD]
+    masters = masks_of(load_weights(teacher)[0], windows, compute)
+    for arm in options.arms:
+        folders = [_folder(options, arm, seed, teacher) for seed in range(options.seeds)]
+        learnt = [masks_of(load_weights(folder / WEIGHTS)[0], windows, compute) for folder in folders]
+        agreed = [float(iou(masks, masters).mean()) for masks in learnt]
+        print(f"{arm}: IoU with the teacher's own masks on validation windows {np.mean(agreed):.4f} ± {np.std(agreed):.4f}")
 
 
 def print_goals(data: GainData, runs: Mapping[str, list[Run]], resamples: int) -> None:

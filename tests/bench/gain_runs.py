@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from shared.contracts.distillation import Distillation
 from shared.contracts.training import Border, Compute, Recipe
 from shared.picosam import checkpoint
 from shared.picosam.evaluate import evaluate
 from shared.picosam.fit import StepReport, fit
-from shared.picosam.loader import AnswerPool, Pool
+from shared.picosam.loader import AnswerPool, Pool, Windows
+from shared.picosam.metrics import predicted_masks
 from shared.picosam.objectives import FromMasks, FromTeacher
 from shared.picosam.placement import place
 from shared.picosam.state import TrainState, new_state
@@ -67,6 +69,16 @@ def score(model: nn.Module, data: GainData, compute: Compute) -> dict[Border, ND
     placement = place(compute)
     model = placement.put(model)
     return {border: evaluate(model, windows, placement).iou for border, windows in data.validation.items()}
+
+
+def masks_of(network: nn.Module, windows: Windows, compute: Compute) -> Tensor:
+    """A network's masks over the windows, bool [N, 1, 96, 96]."""
+    placement = place(compute)
+    found: list[Tensor] = []
+    evaluate(
+        placement.put(network), windows, placement, sink=lambda _rows, logits, _truth: found.append(predicted_masks(logits))
+    )
+    return torch.cat(found)
 
 
 def _finished(folder: Path, recipe: Recipe) -> Run:

@@ -67,6 +67,7 @@ def test_the_whole_benchmark_in_small_and_again_without_any_training(tmp_path, m
     assert interval["mean"] == pytest.approx(means[0] - means[1])
     assert interval["low"] <= interval["mean"] <= interval["high"]
     assert "distilled better than masks alone in miou_96_pad" in said
+    assert "distilled: IoU with the teacher's own masks" in said
     monkeypatch.setattr(gain_runs, "fit", None)  # nothing is left to be trained
     bench_gain.main(arguments)
     assert json.loads((tmp_path / "results.json").read_text()) == written
