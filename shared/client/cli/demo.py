@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CANCEL_WAIT_S: Final = 10.0
 DEMO_SAMPLES: Final = 12_000
-"""For each of the two models: all of the demo takes about ten minutes on two cores."""
+"""For each of the two models: all of the demo takes about eight minutes on two cores."""
 TEMPLATE: Final = "picosam2-imx500"
 FIRST_MODEL: Final = "first"
 
