@@ -9,6 +9,7 @@ from shared.contracts.base import Digest, Figures, Lenient, Strict, Tags, Timest
 from shared.contracts.distillation import DistillationSpec
 from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.imports import DatasetImportSpec, ModelImportSpec
+from shared.contracts.quantization import QuantizationSpec
 from shared.contracts.training import TrainingSpec
 
 
@@ -18,6 +19,7 @@ class JobKind(StrEnum):
     TRAINING = "training"
     DISTILLATION = "distillation"
     EVALUATION = "evaluation"
+    QUANTIZATION = "quantization"
     DATASET_IMPORT = "dataset_import"
     MODEL_IMPORT = "model_import"
 
@@ -40,7 +42,8 @@ class JobState(StrEnum):
 
 
 JobSpec = Annotated[
-    TrainingSpec | DistillationSpec | EvaluationSpec | DatasetImportSpec | ModelImportSpec, Field(discriminator="kind")
+    TrainingSpec | DistillationSpec | EvaluationSpec | QuantizationSpec | DatasetImportSpec | ModelImportSpec,
+    Field(discriminator="kind"),
 ]
 
 
@@ -63,6 +66,10 @@ class DistillationSubmission(Submission, DistillationSpec):
 
 class EvaluationSubmission(Submission, EvaluationSpec):
     """Body of `POST /v1/jobs/evaluation`."""
+
+
+class QuantizationSubmission(Submission, QuantizationSpec):
+    """Body of `POST /v1/jobs/quantization`."""
 
 
 class ModelImportSubmission(Submission, ModelImportSpec):

@@ -1,11 +1,18 @@
 """The model registry as users see it. MLflow holds it; lineage lives in the jobs database."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
 from shared.contracts.base import Digest, Figures, Lenient, Strict, Timestamp
 from shared.contracts.jobs import JobKind, JobState
+
+QUANTIZATION_TAG: Final = "picofleet.quantization"
+"""Of a version whose network is quantized: fake_quant (for the sensor) or int8 (for CPUs)."""
+
+PARENT_VERSION_TAG: Final = "picofleet.parent_version"
+"""Of a version that was made out of another one, not trained: that one, as picosam2/3."""
 
 
 class AliasIn(Strict):
@@ -72,7 +79,8 @@ class LineageEdge(Lenient):
     source: str = Field(description="id of a node")
     target: str = Field(description="id of a node")
     role: str = Field(
-        description="into a job: train, validation, dataset, initial_model, teacher, models.0, ...; out of it: its name there"
+        description="into a job: train, calibration, validation, dataset, initial_model, teacher, model, models.0, ...; "
+        "out of it: its name there"
     )
     split: str | None = Field(default=None, description="of a dataset")
 

@@ -85,9 +85,11 @@ class Claim(Lenient):
     lease_s: float
     checkpoint: Checkpoint | None = None
     mlflow_run_id: str | None = None
-    datasets: list[DatasetGrant] = Field(default_factory=list, description="in the spec's order: train..., validation")
+    datasets: list[DatasetGrant] = Field(
+        default_factory=list, description="in the spec's order: train... or calibration, validation"
+    )
     models: dict[str, ModelGrant] = Field(
-        default_factory=dict, description="by role: initial_model, teacher, models.0, models.1, ..."
+        default_factory=dict, description="by role: initial_model, teacher, model, models.0, models.1, ..."
     )
     parent_run_id: str | None = Field(default=None, description="MLflow run of the sweep that the job is a trial of")
 

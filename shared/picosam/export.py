@@ -25,7 +25,8 @@ TOLERANCE: Final = 1e-4
 LEAST_PIXEL_AGREEMENT: Final = 0.9999
 """Share of cells with the same mask, to be exceeded."""
 
-_exporting = threading.Lock()  # torch's exporter and the warning filters are global
+exporting: Final = threading.Lock()
+"""Held while torch exports: its exporter and the warning filters are global."""
 
 
 class ExportDisagrees(Exception):
@@ -71,7 +72,7 @@ def _trace(model: nn.Module, path: Path, opset: int, size: int) -> None:
     first = next(model.parameters())
     example = torch.zeros(1, 3, size, size, device=first.device, dtype=first.dtype)
     batch = {INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}}
-    with _exporting, warnings.catch_warnings():
+    with exporting, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # it says that the other exporter is the default now
         torch.onnx.export(
             model, (example,), str(path), dynamo=False, opset_version=opset, dynamic_axes=batch,
@@ -83,9 +84,14 @@ def _describe(path: Path) -> None:
     """Checks the file and writes into it what its input means."""
     network = onnx.load(str(path))
     onnx.checker.check_model(network, full_check=True)
+    describe_onnx(network)
+    onnx.save(network, str(path))
+
+
+def describe_onnx(network: onnx.ModelProto) -> None:
+    """Write into a network what its input and output mean."""
     network.producer_name = "picofleet"
     onnx.helper.set_model_props(network, {"input": "RGB, pixel/256", "output": "logits; above 0 is object"})
-    onnx.save(network, str(path))
 
 
 def check_export(model: nn.Module, path: Path, windows: NDArray[np.uint8] | None = None, *, batch: int = 16) -> Agreement:

@@ -41,13 +41,19 @@ class Sample:
     label: str = ""  # as the object's id or category
 
 
-def sample_grid(samples: Sequence[Sample], path: Path, *, columns: int = 3) -> None:
-    """A PNG: per sample the window with its prompt, the network's mask and the true mask, and the IoU below."""
+_MASKS: Final = ("predicted mask", "true mask")
+
+
+def sample_grid(samples: Sequence[Sample], path: Path, *, columns: int = 3, masks: tuple[str, str] = _MASKS) -> None:
+    """A PNG: per sample the window with its prompt, the network's mask and the true mask, and the IoU below.
+
+    ``masks``: what the two masks are called, where they are others.
+    """
     rows = max(1, -(-len(samples) // columns))
     cell = 3 * TILE + 4 * GAP, TILE + CAPTION + 2 * GAP
     sheet = Image.new("RGB", (columns * cell[0], rows * cell[1] + CAPTION + GAP), GROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    draw.text((GAP, GAP), "window and prompt | predicted mask (blue) | true mask (orange)", fill=INK, font=font)
+    draw.text((GAP, GAP), f"window and prompt | {masks[0]} (blue) | {masks[1]} (orange)", fill=INK, font=font)
     for number, sample in enumerate(samples):
         x, y = number % columns * cell[0] + GAP, number // columns * cell[1] + CAPTION + 2 * GAP
         for position, tile in enumerate(_tiles(sample)):

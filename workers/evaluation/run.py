@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.jobs import Progress
 from shared.contracts.training import WindowPolicy
-from shared.kit.environment import environment_report
 from shared.kit.tracking import RunSink
 from workers.evaluation import report
 from workers.evaluation.networks import Candidate, open_candidates
@@ -14,7 +13,7 @@ from workers.evaluation.prompts import category_names, open_prompts
 from workers.evaluation.scoring import baselines, differences, score
 from workers.harness.context import Finished, JobContext
 from workers.harness.errors import JobFailed
-from workers.harness.tracked import publish, tracked
+from workers.harness.tracked import describe, publish, tracked
 
 
 def run(ctx: JobContext, spec: EvaluationSpec) -> Finished:
@@ -91,7 +90,5 @@ def _run_tags(ctx: JobContext, spec: EvaluationSpec, candidates: list[Candidate]
 
 def _describe(ctx: JobContext, spec: EvaluationSpec, sink: RunSink) -> None:
     (grant,) = ctx.claim.datasets
-    sink.params(spec.model_dump(mode="json", exclude={"kind", "spec_version"}))
-    sink.artifact_json(spec.model_dump(mode="json"), "config/spec.json")
-    sink.artifact_json({**environment_report(), "worker": ctx.environment}, "config/environment.json")
+    describe(ctx, sink, spec)
     sink.dataset(grant.name, grant.digest, context="evaluation", source=f"picofleet:datasets/{grant.id}")

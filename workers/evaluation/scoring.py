@@ -15,7 +15,7 @@ from shared.picosam.figures import Values
 from workers.evaluation.networks import Candidate
 from workers.evaluation.prompts import PromptSet
 from workers.harness.context import JobContext
-from workers.harness.progress import Meter
+from workers.harness.progress import Counter, Meter
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Scores:
 
 def score(ctx: JobContext, spec: EvaluationSpec, candidates: list[Candidate], sets: list[PromptSet]) -> list[Scores]:
     """All models on all prompts, in the spec's order. Stopped between two batches."""
-    progress = _Counter(Meter(ctx, "evaluate", "window"), len(candidates) * sum(_questions(each) for each in sets))
+    progress = Counter(Meter(ctx, "evaluate", "window"), len(candidates) * sum(_questions(each) for each in sets))
     return [_scored(ctx, spec, candidate, sets, progress) for candidate in candidates]
 
 
@@ -68,7 +68,7 @@ def differences(spec: EvaluationSpec, scores: list[Scores], sets: list[PromptSet
     ]
 
 
-def _scored(ctx: JobContext, spec: EvaluationSpec, candidate: Candidate, sets: list[PromptSet], progress: "_Counter") -> Scores:
+def _scored(ctx: JobContext, spec: EvaluationSpec, candidate: Candidate, sets: list[PromptSet], progress: Counter) -> Scores:
     scores = Scores()
 
     def asked_of(asked: Asked) -> Answers:
@@ -111,16 +111,3 @@ def _questions(prompts: PromptSet) -> int:
     windows: Mapping[Border, object] = prompts.by_border
     borders = sum(rows_to_ask(prompts.windows(), border).size for border in windows)
     return borders + sum(len(asked.windows) for share, asked in prompts.by_jitter.items() if share)
-
-
-@dataclass(slots=True)
-class _Counter:
-    """Adds batches up for a progress meter."""
-
-    meter: Meter
-    total: int
-    done: int = 0
-
-    def __call__(self, windows: int) -> None:
-        self.done += windows
-        self.meter(self.done, self.total)

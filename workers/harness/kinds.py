@@ -14,6 +14,7 @@ MODULES: Final[Modules] = {
     JobKind.TRAINING: "workers.training.run",
     JobKind.DISTILLATION: "workers.distillation.run",
     JobKind.EVALUATION: "workers.evaluation.run",
+    JobKind.QUANTIZATION: "workers.quantization.run",
     JobKind.DATASET_IMPORT: "workers.datasets.run",
     JobKind.MODEL_IMPORT: "workers.models.run",
 }

@@ -29,13 +29,23 @@ def write_model_folder(
     save_weights(model, folder / "model.safetensors", config)
     export_onnx(model, folder / "model.onnx", size=config.input_size)
     agreement = check_export(model, folder / "model.onnx", windows)
+    describe_folder(folder, config, windows, facts=facts)
+    return agreement
+
+
+def describe_folder(
+    folder: Path, config: ModelConfig, windows: NDArray[np.uint8], *, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write config.json and MLflow's description beside model.onnx. ``windows``: the first is the input example."""
     (folder / "config.json").write_text(config.model_dump_json(indent=2))
     side = config.input_size
+    described = {"architecture": config.architecture, "input": f"RGB, {config.input}"}
+    if config.quantization is not None:
+        described["quantization"] = config.quantization
     describe_model_folder(
         folder,
         inputs=TensorSpec(INPUT_NAME, (-1, 3, side, side)),
         outputs=TensorSpec(OUTPUT_NAME, (-1, 1, side, side)),
         example=to_input(windows[:1]),
-        facts={"architecture": config.architecture, "input": f"RGB, {config.input}", **(facts or {})},
+        facts={**described, **(facts or {})},
     )
-    return agreement

@@ -31,3 +31,17 @@ class Meter:
         rate = made / (now - self._started) if made > 0 and now > self._started else None
         eta_s = (total - done) / rate if rate else None
         self.ctx.report(Progress(phase=self.phase, done=done, total=total, unit=self.unit, rate=rate, eta_s=eta_s))
+
+
+@dataclass(slots=True)
+class Counter:
+    """Adds batches up for a meter."""
+
+    meter: Meter
+    total: int
+    done: int = 0
+
+    def __call__(self, units: int) -> None:
+        """``units`` more are done."""
+        self.done += units
+        self.meter(self.done, self.total)

@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
+
 from shared.contracts.jobs import Progress
 from shared.contracts.worker import Claim
+from shared.kit.environment import environment_report
 from shared.kit.tracking import RunIdentity, RunSink, RunStatus
 from workers.harness import errors
 from workers.harness.context import JobContext, Stopped
@@ -39,6 +43,13 @@ def tracked(ctx: JobContext, tags: Mapping[str, str]) -> Iterator[RunSink]:
         _end_early(sink, exc)
         raise
     _close(ctx, sink, "FINISHED")
+
+
+def describe(ctx: JobContext, sink: RunSink, spec: BaseModel, *, left_out: AbstractSet[str] = frozenset()) -> None:
+    """The spec as parameters (but for ``left_out``) and whole as a file, and the environment."""
+    sink.params(spec.model_dump(mode="json", exclude={"kind", "spec_version", *left_out}))
+    sink.artifact_json(spec.model_dump(mode="json"), "config/spec.json")
+    sink.artifact_json({**environment_report(), "worker": ctx.environment}, "config/environment.json")
 
 
 def publish(ctx: JobContext, sink: RunSink, folder: Path, path: str) -> str:

@@ -9,7 +9,6 @@ from torch import nn
 from shared.contracts.imports import ModelImportSpec
 from shared.contracts.jobs import Progress
 from shared.contracts.worker import RegisterModel
-from shared.kit.environment import environment_report
 from shared.kit.tracking import RunSink
 from shared.picosam.errors import BadWeights
 from shared.picosam.prompt import INPUT_SIZE
@@ -18,7 +17,7 @@ from workers.harness import inputs
 from workers.harness.context import Finished, JobContext
 from workers.harness.errors import JobFailed
 from workers.harness.protocol import ProtocolError
-from workers.harness.tracked import publish, tracked
+from workers.harness.tracked import describe, publish, tracked
 
 
 def run(ctx: JobContext, spec: ModelImportSpec) -> Finished:
@@ -28,9 +27,7 @@ def run(ctx: JobContext, spec: ModelImportSpec) -> Finished:
     ctx.raise_if_stopped()
     tags = _lineage(ctx, spec)
     with tracked(ctx, {**tags, "picofleet.kind": "model_import", "mlflow.source.git.commit": ctx.git_commit}) as sink:
-        sink.params(spec.model_dump(mode="json", exclude={"kind", "spec_version", "description"}))
-        sink.artifact_json(spec.model_dump(mode="json"), "config/spec.json")
-        sink.artifact_json({**environment_report(), "worker": ctx.environment}, "config/environment.json")
+        describe(ctx, sink, spec, left_out={"description"})
         run_id = _publish(ctx, spec, model, sink)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     ctx.log(f"imported {parameters:,} parameters of {spec.architecture} from {spec.format.value}")

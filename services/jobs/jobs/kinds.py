@@ -15,8 +15,11 @@ from shared.contracts.jobs import (
     JobKind,
     JobKindOut,
     ModelImportSubmission,
+    QuantizationSubmission,
     TrainingSubmission,
 )
+from shared.contracts.models import QUANTIZATION_TAG
+from shared.contracts.quantization import Calibration
 from shared.kit.blobs import BlobStore
 
 
@@ -27,6 +30,7 @@ def describe(session: Session, blobs: BlobStore) -> list[JobKindOut]:
         _training(train, validation),
         _distillation(train, validation, _teacher(session, blobs)),
         _evaluation(validation, _newest_version(session)),
+        _quantization(train, validation, _newest_version(session)),
         _dataset_import(),
         _model_import(),
     ]
@@ -67,6 +71,20 @@ def _evaluation(dataset: DatasetSelection, model: str) -> JobKindOut:
     )
 
 
+def _quantization(train: DatasetSelection, validation: DatasetSelection, model: str) -> JobKindOut:
+    example = QuantizationSubmission(
+        name="for-the-sensor", model=model, calibration=Calibration(dataset=train), validation=validation
+    )
+    return JobKindOut(
+        kind=JobKind.QUANTIZATION,
+        description="Quantizes a float version for the IMX500 (Sony's toolkit: PTQ, GPTQ, QAT, mixed precision) or for CPUs "
+        "(ONNX Runtime), compares both on the same prompts, and fails where too much is lost.",
+        submit="POST /v1/jobs/quantization",
+        json_schema=QuantizationSubmission.model_json_schema(),
+        example=example.model_dump(mode="json"),
+    )
+
+
 def _teacher(session: Session, blobs: BlobStore) -> Teacher:
     """SAM 2.1 of a size that is here, else the newest version."""
     for published in PUBLISHED_CHECKPOINTS.values():
@@ -76,9 +94,10 @@ def _teacher(session: Session, blobs: BlobStore) -> Teacher:
 
 
 def _newest_version(session: Session) -> str:
-    """As name/version; what the first training makes if there is none."""
+    """Of the newest hundred the first float one, as name/version; what the first training makes if there is none."""
     registered = select(ModelVersion).where(ModelVersion.state == RegistrationState.REGISTERED)
-    row = session.scalars(registered.order_by(ModelVersion.id.desc()).limit(1)).one_or_none()
+    newest = session.scalars(registered.order_by(ModelVersion.id.desc()).limit(100))
+    row = next((each for each in newest if QUANTIZATION_TAG not in each.tags), None)
     return f"{row.name}/{row.version}" if row else "picosam2/1"
 
 

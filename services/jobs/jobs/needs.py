@@ -7,6 +7,7 @@ from shared.contracts.datasets import DatasetSelection
 from shared.contracts.distillation import DistillationSpec, ModelTeacher
 from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.jobs import JobSpec
+from shared.contracts.quantization import QuantizationSpec
 from shared.contracts.training import FittingSpec
 
 
@@ -14,17 +15,19 @@ class NamedModel(NamedTuple):
     """A registered version as the user names it: name/version or name@alias."""
 
     role: str
-    """initial_model, teacher, models.0, models.1, ..."""
+    """initial_model, teacher, model, models.0, models.1, ..."""
     field: str
     """Its place in the spec, as ``teacher.model``."""
     reference: str
+    is_float: bool = True
+    """Whether the job needs its float weights, which a quantized version does not have."""
 
 
 class NamedSplit(NamedTuple):
     """A split of a dataset."""
 
     role: str
-    """train, validation or dataset."""
+    """train, calibration, validation or dataset."""
     field: str
     """Its place in the spec, as ``train.0``."""
     selection: DatasetSelection
@@ -33,7 +36,9 @@ class NamedSplit(NamedTuple):
 def models_of(spec: JobSpec) -> list[NamedModel]:
     """The versions that the job will read."""
     if isinstance(spec, EvaluationSpec):
-        return [NamedModel(f"models.{at}", f"models.{at}.model", each.model) for at, each in enumerate(spec.models)]
+        return [NamedModel(f"models.{at}", f"models.{at}.model", each.model, False) for at, each in enumerate(spec.models)]
+    if isinstance(spec, QuantizationSpec):
+        return [NamedModel("model", "model", spec.model)]
     named: list[NamedModel] = []
     if isinstance(spec, FittingSpec) and spec.initial_model is not None:
         named.append(NamedModel("initial_model", "initial_model", spec.initial_model))
@@ -43,9 +48,14 @@ def models_of(spec: JobSpec) -> list[NamedModel]:
 
 
 def splits_of(spec: JobSpec) -> list[NamedSplit]:
-    """The splits that the job will read, in the order in which its worker is told: train..., validation; or the dataset."""
+    """The splits that the job will read, in the order in which its worker is told: train... or calibration, validation; or
+    the dataset.
+    """
     if isinstance(spec, EvaluationSpec):
         return [NamedSplit("dataset", "dataset", spec.dataset)]
+    if isinstance(spec, QuantizationSpec):
+        calibration = NamedSplit("calibration", "calibration.dataset", spec.calibration.dataset)
+        return [calibration, NamedSplit("validation", "validation", spec.validation)]
     if isinstance(spec, FittingSpec):
         train = [NamedSplit("train", f"train.{at}", selection) for at, selection in enumerate(spec.train)]
         return [*train, NamedSplit("validation", "validation", spec.validation)]

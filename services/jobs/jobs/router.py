@@ -13,7 +13,14 @@ from services.jobs.jobs.errors import JobChanged, JobNotCancellable, JobNotFound
 from services.jobs.jobs.schemas import JobFilters, LogLinesOut, Retry
 from services.jobs.models.errors import RegistryAway
 from services.jobs.runtime import Services, ServicesDep
-from shared.contracts.jobs import DistillationSubmission, EvaluationSubmission, JobKindOut, JobOut, TrainingSubmission
+from shared.contracts.jobs import (
+    DistillationSubmission,
+    EvaluationSubmission,
+    JobKindOut,
+    JobOut,
+    QuantizationSubmission,
+    TrainingSubmission,
+)
 from shared.contracts.keys import Scope
 from shared.contracts.pages import Page
 from shared.kit.auth import Actor, OperatorActor, requires
@@ -52,6 +59,14 @@ def submit_evaluation(
     body: EvaluationSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
 ) -> Response:
     """Queue an evaluation job: registered versions, asked the same prompts and compared."""
+    return _submit(body, session, once, services, actor)
+
+
+@router.post("/quantization", status_code=status.HTTP_201_CREATED, response_model=JobOut, responses=_REFUSED)
+def submit_quantization(
+    body: QuantizationSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
+) -> Response:
+    """Queue a quantization job: a float version becomes one of 8-bit numbers, for the sensor or for CPUs."""
     return _submit(body, session, once, services, actor)
 
 

@@ -23,7 +23,7 @@ class Read(NamedTuple):
     dataset_name: str
     split: str
     role: str
-    """What the job does with it: train, validation or dataset."""
+    """What the job does with it: train, calibration, validation or dataset."""
 
 
 def enqueue(

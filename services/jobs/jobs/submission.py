@@ -26,17 +26,21 @@ from shared.contracts.jobs import (
     JobParent,
     JobSpec,
     ModelImportSubmission,
+    QuantizationSubmission,
     TrainingSubmission,
 )
 from shared.contracts.worker import ModelGrant
 from shared.kit.problems import InvalidRequest, Problem, field_errors
 
-Body: TypeAlias = TrainingSubmission | DistillationSubmission | EvaluationSubmission | ModelImportSubmission
+Body: TypeAlias = (
+    TrainingSubmission | DistillationSubmission | EvaluationSubmission | QuantizationSubmission | ModelImportSubmission
+)
 
 BODIES: Final[Mapping[JobKind, type[Body]]] = {
     JobKind.TRAINING: TrainingSubmission,
     JobKind.DISTILLATION: DistillationSubmission,
     JobKind.EVALUATION: EvaluationSubmission,
+    JobKind.QUANTIZATION: QuantizationSubmission,
     JobKind.MODEL_IMPORT: ModelImportSubmission,
 }
 """What can be submitted. A dataset is imported by registering it, so it is not here."""
@@ -75,13 +79,17 @@ def look_up(services: Services, body: Body, *, place: str = "body", unknown: Col
     """Ask the registry and the blob store for what ``body`` names. Call it before the transaction; raises nothing."""
     spec = _SPEC.validate_python(body.model_dump(exclude={"name", "tags"}))
     named = [each for each in needs.models_of(spec) if not needs.is_left_out(each.field, unknown)]
-    found = tuple((each, references.look_up(services.mlflow, each.reference, f"{place}.{each.field}")) for each in named)
+    found = tuple((each, _version(services, each, place)) for each in named)
     refusal = None
     try:
         spec = _with_blobs(services, spec, place, unknown)
     except Problem as problem:
         refusal = problem
     return Wanted(body=body, spec=spec, place=place, models=found, refusal=refusal, unknown=unknown)
+
+
+def _version(services: Services, named: NamedModel, place: str) -> ModelGrant | Problem:
+    return references.look_up(services.mlflow, named.reference, f"{place}.{named.field}", is_float=named.is_float)
 
 
 def _with_blobs(services: Services, spec: JobSpec, place: str, unknown: Collection[str]) -> JobSpec:

@@ -1,26 +1,31 @@
 """From `name/version` or `name@alias` in a user's request to the version that a worker is told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from services.jobs.models import repository, service
 from services.jobs.models.domain import REFERENCE_RULE, Reference
 from services.jobs.models.errors import RegistryAway, RegistryRefused
+from shared.contracts.models import PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.problems import InvalidRequest, Problem
 
 
-def resolve(mlflow: MlflowApi, text: str, *, field: str = "body.initial_model") -> ModelGrant:
+def resolve(mlflow: MlflowApi, text: str, *, field: str = "body.initial_model", is_float: bool = False) -> ModelGrant:
     """What ``text`` means at this moment. Ask before the transaction begins, then ``hold`` in it.
 
-    Raises InvalidRequest for ``field`` if there is no such version, RegistryAway.
+    Raises InvalidRequest for ``field`` if there is no such version, or a quantized one where it must be ``is_float``;
+    RegistryAway.
     """
     try:
         reference = Reference.parse(text)
         version = _version(mlflow, reference)
         found = mlflow.get_version(reference.name, version)
+        if is_float:
+            _require_float(f"{reference.name}/{version}", found, field)
         return ModelGrant(name=reference.name, version=version, artifact_uri=service.source_of(mlflow, found))
     except ValueError as exc:
         raise InvalidRequest.of_field(field, str(exc), f"expected {REFERENCE_RULE}") from exc
@@ -41,10 +46,19 @@ def _version(mlflow: MlflowApi, reference: Reference) -> int:
     return aliases[reference.alias]
 
 
-def look_up(mlflow: MlflowApi, text: str, field: str = "body.initial_model") -> ModelGrant | Problem:
+def _require_float(name: str, found: Mapping[str, Any], field: str) -> None:
+    tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+    if (quantized := tags.get(QUANTIZATION_TAG)) is None:
+        return
+    parent = tags.get(PARENT_VERSION_TAG)
+    hint = f"name the float version that it was made from, {parent}" if parent else "name a float version"
+    raise InvalidRequest.of_field(field, f"{name} is quantized already ({quantized}), and has no float weights", hint)
+
+
+def look_up(mlflow: MlflowApi, text: str, field: str = "body.initial_model", *, is_float: bool = False) -> ModelGrant | Problem:
     """As ``resolve``, but a refusal is handed on to ``hold``: a repeated request gets its first answer all the same."""
     try:
-        return resolve(mlflow, text, field=field)
+        return resolve(mlflow, text, field=field, is_float=is_float)
     except Problem as problem:
         return problem
 

@@ -87,7 +87,7 @@ def _without_model(planned: Planned, bodies: Mapping[str, submission.Body | None
         match found.reference:
             case StepValue(step=step, what="model") if bodies[step] is not None and registers(bodies[step]) is None:
                 message = f"the step {step!r} registers no model"
-                hint = "only training, distillation and model_import make models, unless their register_as is null"
+                hint = "all kinds but evaluation make models, unless their register_as is null"
                 yield FieldError(field=field("steps", planned.at, *found.path), message=message, hint=hint)
 
 

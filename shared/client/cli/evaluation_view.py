@@ -1,7 +1,7 @@
 """What an evaluation found, as a table: a column per model, a line per figure, and how sure the differences are."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
@@ -31,11 +31,16 @@ def figures_table(result: Mapping[str, Any], headings: Mapping[str, str] | None 
     baselines = result.get("baselines")
     if isinstance(baselines, dict):
         columns += [(escaped(str(name)), _numbers(figures)) for name, figures in baselines.items()]
-    names = sorted((name for name in (columns[0][1] if columns else {}) if _is_shown(name)), key=_order)
+    names = figure_names(columns[0][1] if columns else ())
     if not names:
         return None
     rows = [[escaped(name), *(f"{figures[name]:.4f}" if name in figures else "" for _, figures in columns)] for name in names]
     return table(["", *(heading for heading, _ in columns)], rows)
+
+
+def figure_names(names: Iterable[str]) -> list[str]:
+    """Those that a table shows, in its order."""
+    return sorted((name for name in names if _is_shown(name)), key=_order)
 
 
 def differences(result: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,11 @@
 """A job as a person sees it: in a line, in full, and what its end means."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
 from shared.client.cli.common import escaped, print_json, show_fields
 from shared.client.cli.evaluation_view import show_evaluation
+from shared.client.cli.quantization_view import show_quantization
 from shared.client.cli.watch import clock
 from shared.client.errors import JobFailed
 from shared.contracts.jobs import JobKind, JobOut, JobState
@@ -13,6 +17,12 @@ COLOURS = {
     JobState.RUNNING: "cyan",
     JobState.CANCELLED: "yellow",
 }
+
+_TABLES: Final[Mapping[JobKind, Callable[[Mapping[str, Any]], None]]] = {
+    JobKind.EVALUATION: show_evaluation,
+    JobKind.QUANTIZATION: show_quantization,
+}
+"""Kinds whose results are too many for a line."""
 
 
 def show_one(job: JobOut) -> None:
@@ -32,7 +42,7 @@ def show_one(job: JobOut) -> None:
             ("worker", job.worker),
             ("took", took),
             ("progress", where(job) if not job.state.is_final else ""),
-            ("result", figures if job.kind is not JobKind.EVALUATION else ""),  # a table shows them
+            ("result", figures if job.kind not in _TABLES else ""),
             ("models", ", ".join(outputs)),
             ("run", job.mlflow_url),
             ("tags", ", ".join(f"{key}={value}" for key, value in job.tags.items())),
@@ -40,8 +50,8 @@ def show_one(job: JobOut) -> None:
             ("hint", job.error.hint if job.error else ""),
         ]
     )
-    if job.kind is JobKind.EVALUATION:
-        show_evaluation(job.result)
+    if job.kind in _TABLES:
+        _TABLES[job.kind](job.result)
 
 
 def coloured(state: JobState) -> str:

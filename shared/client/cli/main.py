@@ -7,7 +7,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shared.client.cli import admin, cache, datasets, demo, evaluate, jobs, models, pipelines, platform, sweeps, teachers
+from shared.client.cli import (
+    admin,
+    cache,
+    datasets,
+    demo,
+    evaluate,
+    jobs,
+    models,
+    pipelines,
+    platform,
+    quantize,
+    submit,
+    sweeps,
+    teachers,
+)
 from shared.client.cli.common import Globals
 from shared.client.cli.failures import EXIT_CODES, report
 from shared.client.config import default_home
@@ -30,6 +44,8 @@ app.add_typer(pipelines.app, name="pipelines", rich_help_panel="Work")
 app.add_typer(sweeps.app, name="sweeps", rich_help_panel="Work")
 app.add_typer(models.app, name="models", rich_help_panel="Work")
 app.add_typer(teachers.app, name="teachers", rich_help_panel="Work")
+app.command(rich_help_panel="Work")(quantize.quantize)
+submit.app.command("quantization")(quantize.quantize)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")

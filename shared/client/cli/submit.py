@@ -81,9 +81,9 @@ def training(
     recipe = _recipe(architecture, samples, batch_size, learning_rate, seed)
     fields = _data(train, validation) | recipe | {"name": name, "initial_model": initial_model, "register_as": register_as}
     wanted = draft(spec, fields, tag, set_, no_register=no_register)
-    _require(wanted, {"train": "--train coco2017/train", "validation": "--validation coco2017/val"})
+    require(wanted, {"train": "--train coco2017/train", "validation": "--validation coco2017/val"})
     body = submission(TrainingSubmission, wanted)
-    _queued(ctx, client(ctx).jobs.submit_training(body), watch=watch, as_json=as_json)
+    queued(ctx, client(ctx).jobs.submit_training(body), watch=watch, as_json=as_json)
 
 
 @app.command("distillation")
@@ -142,12 +142,12 @@ def distillation(
     fields |= {f"distillation.{key}": value for key, value in knobs.items()} | {"distillation.view": view and view.value}
     wanted = draft(spec, fields, tag, set_, no_register=no_register)
     needed = {"teacher": "--teacher sam2.1-tiny", "train": "--train coco2017/train", "validation": "--validation coco2017/val"}
-    _require(wanted, needed)
+    require(wanted, needed)
     body = submission(DistillationSubmission, wanted)
     if checkpoint is not None:  # after the check of all options: it may be large
         with Transfer(checkpoint.name) as bar:
             client(ctx).blobs.upload(checkpoint, on_progress=bar.update)
-    _queued(ctx, client(ctx).jobs.submit_distillation(body), watch=watch, as_json=as_json)
+    queued(ctx, client(ctx).jobs.submit_distillation(body), watch=watch, as_json=as_json)
 
 
 @app.command("evaluation")
@@ -195,9 +195,9 @@ def evaluation(
         "mask_ap": False if no_mask_ap else None,
     }
     wanted = draft(spec, fields, tag, set_)
-    _require(wanted, {"models": "--model picosam2/1", "dataset": "--dataset coco2017/val"})
+    require(wanted, {"models": "--model picosam2/1", "dataset": "--dataset coco2017/val"})
     body = submission(EvaluationSubmission, wanted)
-    _queued(ctx, client(ctx).jobs.submit_evaluation(body), watch=watch, as_json=as_json)
+    queued(ctx, client(ctx).jobs.submit_evaluation(body), watch=watch, as_json=as_json)
 
 
 def draft(
@@ -267,7 +267,8 @@ def _item(place: Any, part: str, path: str) -> Any:
     return place[int(part)]
 
 
-def _queued(ctx: typer.Context, job: JobOut, *, watch: bool, as_json: bool) -> None:
+def queued(ctx: typer.Context, job: JobOut, *, watch: bool, as_json: bool) -> None:
+    """Print a new job's id, or follow it to its end; JobFailed unless it succeeds then."""
     if watch:
         finish(follow(client(ctx), job.id), as_json)
     elif as_json:
@@ -291,7 +292,8 @@ def _data(train: list[str] | None, validation: str | None) -> dict[str, Any]:
     }
 
 
-def _require(wanted: Mapping[str, Any], examples: Mapping[str, str]) -> None:
+def require(wanted: Mapping[str, Any], examples: Mapping[str, str]) -> None:
+    """UsageError for the first field that was not given; ``examples``: how each is given, by field."""
     for field, example in examples.items():
         if field not in wanted:
             raise UsageError(f"{example.split()[0]} is missing.", hint=f"As in {' '.join(examples.values())}.")

@@ -18,6 +18,7 @@ from shared.contracts.jobs import (
     JobKindOut,
     JobOut,
     JobState,
+    QuantizationSubmission,
     TrainingSubmission,
 )
 
@@ -39,6 +40,10 @@ class Jobs:
     def submit_evaluation(self, submission: EvaluationSubmission) -> JobOut:
         """Queue an evaluation job."""
         return parsed(JobOut, self._transport.call("POST", "/v1/jobs/evaluation", body=submission))
+
+    def submit_quantization(self, submission: QuantizationSubmission) -> JobOut:
+        """Queue a quantization job; ProblemError 422 for a version that is quantized already."""
+        return parsed(JobOut, self._transport.call("POST", "/v1/jobs/quantization", body=submission))
 
     def kinds(self) -> "list[JobKindOut]":
         """The kinds of jobs and the JSON schema of each submission."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from shared.contracts.training import FittingSpec
-from shared.kit.environment import environment_report
 from shared.kit.tracking import RunSink
+from workers.harness import tracked
 from workers.harness.context import JobContext
 
 
@@ -35,9 +35,7 @@ def named_data(ctx: JobContext, spec: FittingSpec) -> str:
 
 def describe(ctx: JobContext, spec: FittingSpec, sink: RunSink) -> None:
     """Parameters, environment and datasets: all that is known before the first step."""
-    sink.params(spec.model_dump(mode="json", exclude={"kind", "spec_version"}))
-    sink.artifact_json(spec.model_dump(mode="json"), "config/spec.json")
-    sink.artifact_json({**environment_report(), "worker": ctx.environment}, "config/environment.json")
+    tracked.describe(ctx, sink, spec)
     *train, validation = ctx.claim.datasets
     for grant in train:
         sink.dataset(grant.name, grant.digest, context="training", source=f"picofleet:datasets/{grant.id}")

@@ -1,0 +1,94 @@
+"""ONNX Runtime's static quantizer: an int8 network for CPUs. It is a network of its own, not what the sensor computes."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from shared.contracts.quantization import CpuOptions
+from shared.picosam.export import INPUT_NAME, describe_onnx, to_input
+from shared.picosam.quantization.calibration import Report
+
+BATCH: Final = 10
+"""Windows at a time: the calibrator keeps all intermediate values of a batch."""
+
+_METHODS: Final = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    """Feeds calibration windows, and tells how far it is."""
+
+    def __init__(self, windows: NDArray[np.uint8], report: Report) -> None:
+        self._windows, self._report, self._done = windows, report, 0
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """The next batch; None at the end."""
+        part = self._windows[self._done : self._done + BATCH]
+        if not len(part):
+            return None
+        self._done += len(part)
+        self._report("calibrate", self._done, len(self._windows))
+        return {INPUT_NAME: to_input(part)}
+
+
+def quantize_for_cpu(network: Path, path: Path, windows: NDArray[np.uint8], options: CpuOptions, report: Report) -> None:
+    """Write ``network``, a float model.onnx of ours, as int8 to ``path``. windows: uint8 [N, S, S, 3] RGB.
+
+    Activations are uint8, kernels int8 with a scale per channel: what VNNI multiplies in one instruction.
+    """
+    prepared = path.with_name(f".{path.name}.float")
+    try:
+        onnx.save(_prepared(network), str(prepared))
+        with _quiet():
+            quantize_static(
+                str(prepared),
+                str(path),
+                _Reader(windows, report),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=options.reduce_range,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=_METHODS[options.calibration],
+                extra_options={"CalibPercentile": options.percentile},
+            )
+    finally:
+        prepared.unlink(missing_ok=True)
+    written = onnx.load(str(path))
+    describe_onnx(written)
+    onnx.save(written, str(path))
+
+
+def _prepared(network: Path) -> onnx.ModelProto:
+    """Constants as initializers: the quantizer leaves a node alone whose parameters it does not find among them."""
+    model = onnx.load(str(network))
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
+    for node in constants:
+        value = helper.get_attribute_value(node.attribute[0])
+        value.name = node.output[0]
+        model.graph.initializer.append(value)
+        model.graph.node.remove(node)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """It logs advice on pre-processing, which fails on these networks and would gain nothing, to the root logger."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
