@@ -6,7 +6,7 @@ from shared.contracts.jobs import JobState
 from shared.contracts.pipelines import PipelineIn, PipelineState, StepState
 from tests.e2e.conftest import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def a_pipeline(dataset, *, steps):
@@ -20,6 +20,8 @@ def a_pipeline(dataset, *, steps):
         "compute": {"device": "cpu", "threads": 1},
         "evaluation": {"pictures": 2, "mask_ap": False},
         "pictures": 2,
+        "calibration_samples": 16,
+        "gates": {"max_miou_drop": 1},
     }
     return PipelineIn(name="e2e", template="picosam2-imx500", parameters=parameters)
 
@@ -44,7 +46,7 @@ def finished(platform, pipeline):
         lambda: platform.client.pipelines.get(pipeline.id),
         lambda found: found.state.is_final,
         what="the pipeline's end",
-        limit_s=240,
+        limit_s=480,
     )
 
 
@@ -60,8 +62,8 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
 
     ended = finished(platform, pipeline)
     assert ended.state is PipelineState.SUCCEEDED, ended.error
-    train, distil, evaluate = ended.steps
-    assert [len(step.job_ids) for step in ended.steps] == [1, 1, 1], "a step's job is made once"
+    train, distil, evaluate, quantize, quantize_cpu = ended.steps
+    assert [len(step.job_ids) for step in ended.steps] == [1] * 5, "a step's job is made once"
     assert platform.client.jobs.get(second.id).attempt == 2
     assert "resumed at step" in platform.client.jobs.logs(second.id)
     made = {job.id: job.parent.part for job in platform.client.jobs.list(parent=pipeline.id)}
@@ -75,6 +77,8 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
     roles = {(edge.source, edge.role) for edge in lineage.edges}
     assert (f"version:{train.model}", "teacher") in roles
     assert (f"version:{distil.model}", "models.0") in roles
+    assert (f"version:{distil.model}", "model") in roles
+    assert [step.model.partition("/")[0] for step in (quantize, quantize_cpu)] == ["picosam2.imx500", "picosam2.int8"]
 
 
 def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
@@ -84,7 +88,7 @@ def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
     platform.client.pipelines.cancel(pipeline.id)
     stopped = finished(platform, pipeline)
     assert stopped.state is PipelineState.CANCELLED
-    assert [step.state for step in stopped.steps] == [StepState.SUCCEEDED, StepState.CANCELLED, StepState.CANCELLED]
+    assert [step.state for step in stopped.steps] == [StepState.SUCCEEDED] + [StepState.CANCELLED] * 4
     assert platform.client.jobs.get(job.id).state is JobState.CANCELLED
 
     platform.client.pipelines.retry(pipeline.id)

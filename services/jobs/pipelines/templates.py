@@ -13,6 +13,7 @@ from shared.contracts.distillation import Distillation, Teacher
 from shared.contracts.jobs import JobKind
 from shared.contracts.pipelines import Gate, StepIn, TemplateOut
 from shared.contracts.problems import FieldError
+from shared.contracts.quantization import LEAST_CALIBRATION, Gates, Method, Platform
 from shared.contracts.training import Compute, EvaluationSettings, Recipe
 from shared.kit.problems import field_errors
 
@@ -67,6 +68,11 @@ class ForImx500(Strict):
         default=1000, ge=1, description="of the last evaluation: the first N non-crowd annotations; null: all"
     )
     pictures: int = Field(default=8, ge=0, le=32, description="of the last evaluation")
+    method: Method = Field(default=Method.PTQ, description="how the sensor's network is quantized")
+    calibration_samples: int = Field(
+        default=160, ge=LEAST_CALIBRATION, le=4096, description="windows of the first training split that show both the ranges"
+    )
+    gates: Gates = Field(default=Gates(), description="what both quantized networks must keep, or the pipeline stops")
     min_miou: float | None = Field(
         default=None, ge=0, le=1, description="the pipeline stops where the second model's mIoU is lower; null: never"
     )
@@ -89,7 +95,7 @@ def _for_imx500(parameters: ForImx500) -> list[StepIn]:
         after=["train"],
         gates=_least_miou(parameters),
     )
-    return [train, distil, _compared(both)]
+    return [train, distil, _compared(both), _quantized("quantize", Platform.IMX500), _quantized("quantize_cpu", Platform.CPU)]
 
 
 def _least_miou(parameters: ForImx500) -> list[Gate]:
@@ -104,11 +110,24 @@ def _compared(both: dict[str, str]) -> StepIn:
     return StepIn(name="evaluate", kind=JobKind.EVALUATION, spec={"models": models, "dataset": both["validation"], **told})
 
 
+def _quantized(name: str, platform: Platform) -> StepIn:
+    told = {field: f"${{parameters.{field}}}" for field in ("validation", "max_prompts", "gates", "compute")}
+    spec = {
+        **told,
+        "model": "${steps.distil.model}",
+        "platform": platform.value,
+        "method": "${parameters.method}" if platform is Platform.IMX500 else Method.PTQ.value,
+        "calibration": {"dataset": "${parameters.train.0}", "samples": "${parameters.calibration_samples}"},
+    }
+    return StepIn(name=name, kind=JobKind.QUANTIZATION, spec=spec, after=["evaluate"])
+
+
 TEMPLATES: Final[dict[str, Template[Any]]] = {
     "picosam2-imx500": Template(
         name="picosam2-imx500",
         description="A PicoSAM2 for the IMX500: trains a first model on masks, distils a second one from a teacher (the first "
-        "model, unless another is named), and evaluates both on the same prompts.",
+        "model, unless another is named), evaluates both on the same prompts, and quantizes the second one for the sensor and "
+        "for CPUs.",
         parameters=ForImx500,
         steps=_for_imx500,
         example=ForImx500(

@@ -10,11 +10,10 @@ from shared.picosam.evaluation.answers import Bits, ious
 from shared.picosam.evaluation.networks import Network
 from shared.picosam.quantization.errors import UnfaithfulReference
 
-LEAST_PIXELS: Final = 0.999
 LEAST_WITHIN_ONE: Final = 0.985
-"""Share of mask cells like the toolkit's, and of output codes within 1 of its, of a faithful reference. Both compute in float32,
-so a sum near the middle of two codes may fall either way: 99.94 % and 99.98 % are seen of PTQ, 99.94 % and 99.0 % of QAT. Where
-ONNX Runtime quantizes kernels anew it gives 99.1 % and 79 %."""
+"""Share of output codes within 1 of the toolkit's, of a faithful reference. Both compute in float32, so a sum near the middle
+of two codes may fall either way, and one that falls the other way moves others: 99.98 % are seen of PTQ, 99.0 % and more of
+QAT. Where ONNX Runtime quantizes kernels anew it gives 79 to 86 %."""
 
 BATCH: Final = 16
 
@@ -72,16 +71,16 @@ def of_codes(first: NDArray[np.float32], second: NDArray[np.float32], scale: flo
 def check_reference(toolkit: Network, reference: Network, windows: NDArray[np.uint8], scale: float) -> CodeAgreement:
     """How alike the exported ``reference`` and the toolkit's own network answer to ``windows``, uint8 [N, S, S, 3].
 
-    UnfaithfulReference if too many cells differ, or output codes, of ``scale`` each, by more than 1.
+    UnfaithfulReference if too many output codes, of ``scale`` each, differ by more than 1.
     """
     parts = [windows[start : start + BATCH] for start in range(0, len(windows), BATCH)]
     wanted, found = (np.concatenate([network.logits(part) for part in parts]) for network in (toolkit, reference))
     agreement = of_codes(wanted, found, scale)
-    if agreement.codes_within_one < LEAST_WITHIN_ONE or agreement.pixels < LEAST_PIXELS:
+    if agreement.codes_within_one < LEAST_WITHIN_ONE:
         raise UnfaithfulReference(
             f"the exported reference differs from the toolkit's network on {agreement.windows} windows: "
             f"{agreement.codes_within_one:.3%} of the output codes are within 1 (expected {LEAST_WITHIN_ONE:.1%}), "
-            f"{agreement.pixels:.3%} of the mask's cells are the same (expected {LEAST_PIXELS:.1%})"
+            f"{agreement.pixels:.3%} of the mask's cells are the same"
         )
     return agreement
 

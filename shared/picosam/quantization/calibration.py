@@ -27,6 +27,9 @@ SWAPPED_BY: Final = 8.0
 """Levels by which blue exceeds red on average before the order of the channels is doubted. In photographs red exceeds blue
 by 20 (ImageNet's means are 124, 116 and 104)."""
 
+SURE: Final = 4.0
+"""Standard errors that this difference must be away from 0, window by window: a few blue pictures are no proof."""
+
 
 def choose_rows(areas: Values, count: int, seed: int) -> NDArray[np.int64]:
     """Rows of ``count`` windows, ascending: as many of small, medium and large objects as there are, by turns at random.
@@ -68,8 +71,7 @@ def check_windows(windows: NDArray[np.uint8], *, allow_unusual: bool = False) ->
     """
     found = _range(windows)
     _check_levels(found)
-    red, _, blue = found.mean
-    if blue - red > SWAPPED_BY and not allow_unusual:
+    if not allow_unusual and _looks_swapped(windows):
         means = " / ".join(f"{mean:.0f}" for mean in found.mean)
         expected = " / ".join(f"{255 * mean:.0f}" for mean in IMAGENET_MEAN)
         raise BadCalibration(
@@ -79,6 +81,13 @@ def check_windows(windows: NDArray[np.uint8], *, allow_unusual: bool = False) ->
             "calibration.allow_unusual.",
         )
     return found
+
+
+def _looks_swapped(windows: NDArray[np.uint8]) -> bool:
+    means = windows.mean(axis=(1, 2), dtype=np.float64)
+    excess = means[:, 2] - means[:, 0]
+    error = float(excess.std(ddof=1)) / len(excess) ** 0.5
+    return bool(excess.mean() > max(SWAPPED_BY, SURE * error))
 
 
 def _range(windows: NDArray[np.uint8]) -> Range:

@@ -42,7 +42,7 @@ def picofleet(home: Home, *arguments: str, **environment: str) -> "subprocess.Co
     }
     command = [sys.executable, "-m", "shared.client.cli.main", *arguments]
     given = kept | {"PICOFLEET_HOME": str(home.path)} | environment
-    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=600, check=False)
 
 
 def wait_for(is_so: Callable[[], bool], what: str, limit_s: float = 120) -> None:
@@ -210,6 +210,7 @@ def demo(platform: Up, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return picofleet(platform.home, "demo", "--images", "40", "--samples", "64", *arguments)
 
 
+@pytest.mark.timeout(900)
 def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     first = demo(platform)
     assert first.returncode == 0, first.stderr + first.stdout

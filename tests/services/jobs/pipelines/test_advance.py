@@ -365,4 +365,6 @@ def test_the_template_runs_to_its_end(pipelines, name):
     pipelines.done(pipeline, "train", model=name)
     pipelines.done(pipeline, "distil", model=name, result={"miou_96": 0.2})
     pipelines.done(pipeline, "evaluate")
+    pipelines.done(pipeline, "quantize")
+    pipelines.done(pipeline, "quantize_cpu")
     assert set(pipelines.states(pipeline).values()) == {"succeeded"}

@@ -121,6 +121,8 @@ def test_templates_tell_their_parameters(client, viewer):
         ("train", "training"),
         ("distil", "distillation"),
         ("evaluate", "evaluation"),
+        ("quantize", "quantization"),
+        ("quantize_cpu", "quantization"),
     ]
 
 

@@ -103,7 +103,7 @@ def test_a_pipeline_that_cannot_be_is_refused_with_the_place(run: Run, shapes: N
 def test_templates_are_shown_with_what_they_need(run: Run) -> None:
     shown = run("pipelines", "templates")
     assert "picosam2-imx500" in shown.out
-    assert "train > distil > evaluate" in shown.out
+    assert "train > distil > evaluate > quantize > quantize_cpu" in shown.out
     assert "validation (needed)" in shown.out
 
 

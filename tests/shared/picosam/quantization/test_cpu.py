@@ -1,0 +1,59 @@
+"""The int8 network for CPUs, in real ONNX Runtime."""
+
+import numpy as np
+import onnx
+import pytest
+
+from shared.contracts.quantization import CpuOptions
+from shared.picosam.evaluation.networks import OnnxNetwork
+from shared.picosam.export import export_onnx
+from shared.picosam.model import build_model
+from shared.picosam.quantization.cpu import quantize_for_cpu
+from shared.picosam.quantization.layers import cpu_layers
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return np.random.default_rng(0).integers(0, 256, (20, 96, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(windows, tmp_path_factory):
+    """The float network and the quantized one, and what was reported meanwhile."""
+    folder, told = tmp_path_factory.mktemp("int8"), []
+    export_onnx(build_model("picosam2", seed=0).eval(), folder / "float.onnx")
+    report = lambda phase, done, total: told.append((phase, done, total))  # noqa: E731
+    quantize_for_cpu(folder / "float.onnx", folder / "model.onnx", windows, CpuOptions(calibration="minmax"), report)
+    return folder / "float.onnx", folder / "model.onnx", told
+
+
+def test_it_answers_as_the_float_network_does(files, windows):
+    first, second, _ = files
+    wanted = OnnxNetwork(first, threads=1).logits(windows)
+    found = OnnxNetwork(second, quantization="int8", threads=1).logits(windows)
+    assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.98
+
+
+def test_it_is_small_and_says_what_its_input_means(files):
+    first, second, told = files
+    assert second.stat().st_size < 1.4e6 < first.stat().st_size / 3
+    assert {entry.key: entry.value for entry in onnx.load(second).metadata_props}["input"] == "RGB, pixel/256"
+    assert told == [("calibrate", 10, 20), ("calibrate", 20, 20)]
+
+
+def test_its_layers_carry_the_float_networks_names(files, windows):
+    layers = cpu_layers(*files[:2], windows[:8])
+    by_name = {layer.name: layer for layer in layers}
+    assert {"encoder_stage1.2", "bottleneck.5", "up1.1.2"} <= set(by_name)
+    kernels = [layer for layer in layers if layer.weight_bits is not None]
+    assert {layer.weight_bits for layer in kernels} == {8}
+    assert all(layer.activation_sqnr_db is None or layer.activation_sqnr_db > 10 for layer in layers)
+
+
+def test_what_the_reporter_raises_ends_the_work(files, windows, tmp_path):
+    def refuse(_phase, _done, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_for_cpu(files[0], tmp_path / "model.onnx", windows, CpuOptions(), refuse)
+    assert list(tmp_path.iterdir()) == []
