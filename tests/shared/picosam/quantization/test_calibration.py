@@ -12,7 +12,7 @@ from shared.picosam.quantization.errors import BadCalibration
 def photographs(count=32):
     """Noise that is a little redder than blue, as photographs are."""
     levels = np.random.default_rng(0).integers(0, 236, (count, 8, 8, 3))
-    return (levels + [20, 10, 0]).astype(np.uint8)
+    return (levels + np.array([20, 10, 0])).astype(np.uint8)
 
 
 @given(
