@@ -60,8 +60,16 @@ def train(
     # In bfloat16 the steps between two codes would drown.
     compute = compute.model_copy(update={"precision": Precision.FP32, "processes": 1})
     state = new_state(recipe, compute, prepared)
+    _freeze_norms(state.model)
     teacher = state.placement.put(model).eval()
     if fit(state, recipe, compute, data, hooks, objective=FromFloat(teacher, state.placement)) is Ending.STOPPED:
         raise Stopped
     prepared.load_state_dict(chosen_weights(state, recipe))
     return toolkit.end_training(prepared)
+
+
+def _freeze_norms(network: nn.Module) -> None:
+    """The input's normalisation is a constant: in training mode it would follow each batch, and answer as another network."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval().requires_grad_(False)

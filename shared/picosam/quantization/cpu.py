@@ -17,7 +17,7 @@ from shared.picosam.export import INPUT_NAME, describe_onnx, to_input
 from shared.picosam.quantization.calibration import Report
 
 BATCH: Final = 10
-"""Windows at a time: the calibrator keeps all intermediate values of a batch."""
+"""Windows at a time, at the most: the calibrator keeps all intermediate values of a batch."""
 
 _METHODS: Final = {
     "minmax": CalibrationMethod.MinMax,
@@ -31,10 +31,12 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships
 
     def __init__(self, windows: NDArray[np.uint8], report: Report) -> None:
         self._windows, self._report, self._done = windows, report, 0
+        # All batches alike: the calibrator stacks what it saw of them.
+        self._batch = max(size for size in range(1, BATCH + 1) if len(windows) % size == 0)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """The next batch; None at the end."""
-        part = self._windows[self._done : self._done + BATCH]
+        part = self._windows[self._done : self._done + self._batch]
         if not len(part):
             return None
         self._done += len(part)

@@ -57,3 +57,10 @@ def test_what_the_reporter_raises_ends_the_work(files, windows, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         quantize_for_cpu(files[0], tmp_path / "model.onnx", windows, CpuOptions(), refuse)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("calibration", ["percentile", "entropy"])
+def test_any_number_of_windows_calibrates(files, windows, tmp_path, calibration):
+    options = CpuOptions(calibration=calibration)
+    quantize_for_cpu(files[0], tmp_path / "model.onnx", windows[:17], options, lambda *_: None)
+    assert (tmp_path / "model.onnx").stat().st_size < 1.4e6
