@@ -9,7 +9,7 @@ from shared.contracts.quantization import Qat
 from shared.contracts.training import Compute, Precision, Recipe, WindowPolicy
 from shared.picosam.fit import Ending, Hooks, fit
 from shared.picosam.loader import Batch, Windows
-from shared.picosam.losses import Losses, dice_loss, mse_loss
+from shared.picosam.losses import Losses, bce_loss
 from shared.picosam.placement import Placement
 from shared.picosam.quantization import toolkit
 from shared.picosam.state import chosen_weights, new_state
@@ -30,10 +30,13 @@ class FromFloat:
     placement: Placement
 
     def __call__(self, logits: Tensor, batch: Batch, step: int) -> Losses:  # noqa: ARG002 - an Objective
-        """Means over the batch: squared difference of the probabilities plus Dice, as distillation's, in loss_teacher."""
+        """Mean cross entropy against the float network's probabilities, in loss_teacher.
+
+        Its least value is at the same answer. Dice, which distillation adds, is least where soft answers become hard ones.
+        """
         with torch.no_grad():
             wanted = self.network(self.placement.inputs(batch.images)).float().sigmoid()
-        loss = (mse_loss(logits.float(), wanted) + dice_loss(logits.float(), wanted)).mean()
+        loss = bce_loss(logits.float(), wanted).mean()
         return Losses(total=loss, parts={"loss_teacher": loss})
 
 
