@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## train, distil and evaluate on real or generated images, as one pipeline (KEEP=1: leave it up)
+demo: $(STAMP) ## train, distil, evaluate and quantize on real or generated images, as one pipeline (KEEP=1: leave it up)
 	@$(BIN)/picofleet demo $(DEMO_ARGS)
 
 .PHONY: up down status

@@ -6,7 +6,7 @@ from shared.contracts.jobs import JobState
 from shared.contracts.pipelines import PipelineIn, PipelineState, StepState
 from tests.e2e.conftest import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def a_pipeline(dataset, *, steps):
@@ -46,7 +46,7 @@ def finished(platform, pipeline):
         lambda: platform.client.pipelines.get(pipeline.id),
         lambda found: found.state.is_final,
         what="the pipeline's end",
-        limit_s=480,
+        limit_s=900,
     )
 
 

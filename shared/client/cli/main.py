@@ -80,7 +80,7 @@ def options(
     """Picofleet: from a dataset to segmentation inside a camera's image sensor.
 
     [bold]Start here[/bold]
-      picofleet demo                                  train, distil and evaluate on this machine, from end to end
+      picofleet demo                                  train, distil, evaluate and quantize on this machine
       picofleet up                                    start the platform, then:
       picofleet datasets register shapes --generator
       picofleet jobs submit training --train shapes/train --validation shapes/val --watch

@@ -210,7 +210,7 @@ def demo(platform: Up, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return picofleet(platform.home, "demo", "--images", "40", "--samples", "64", *arguments)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     first = demo(platform)
     assert first.returncode == 0, first.stderr + first.stdout
