@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -121,7 +122,7 @@ def _torch_logits(model: nn.Module, windows: NDArray[np.uint8], batch: int) -> N
     model.eval()
     try:
         with torch.inference_mode():
-            parts = [model(torch.from_numpy(part).to(device)).float().cpu().numpy() for part in _batches(windows, batch)]
+            parts = [model(torch.from_numpy(part).to(device)).float().cpu().numpy() for part in batches(windows, batch)]
     finally:
         model.train(was_training)
     return np.concatenate(parts)
@@ -129,12 +130,12 @@ def _torch_logits(model: nn.Module, windows: NDArray[np.uint8], batch: int) -> N
 
 def _onnx_logits(path: Path, windows: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: part})[0] for part in _batches(windows, batch)])
+    return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: part})[0] for part in batches(windows, batch)])
 
 
-def _batches(windows: NDArray[np.uint8], batch: int) -> list[NDArray[np.float32]]:
-    """The network's input, float32 [<= batch, 3, S, S] in pixel/256."""
-    return [to_input(windows[start : start + batch]) for start in range(0, len(windows), batch)]
+def batches(windows: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.float32]]:
+    """``windows``, uint8 [N, S, S, 3], as the network's input: float32 [<= batch, 3, S, S] in pixel/256."""
+    return (to_input(windows[start : start + batch]) for start in range(0, len(windows), batch))
 
 
 def to_input(windows: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from shared.contracts.jobs import Progress
 from shared.kit.tracking import RunSink
 from shared.picosam import pictures
 from shared.picosam.evaluation import plots
-from shared.picosam.evaluation.breakdown import Asked, iou_by_category, window_of
+from shared.picosam.evaluation.breakdown import Asked, iou_by_category, sample_of
 from shared.picosam.evaluation.compare import Difference
 from workers.evaluation.networks import Candidate
 from workers.evaluation.prompts import PromptSet
@@ -161,16 +161,7 @@ def _panels(scores: Mapping[str, Scores], sets: list[PromptSet]) -> dict[str, di
 
 
 def _sample(asked: Asked, scores: Scores, row: int) -> pictures.Sample:
-    images, truth = asked.windows.windows(np.array([row]))
-    x, y = asked.windows.point[row].tolist()
-    return pictures.Sample(
-        image=images[0],
-        prompt=window_of(asked, row).to_cells((x, y)),
-        predicted=scores.answers[asked.name].mask(row),
-        truth=truth[0],
-        iou=float(scores.ious[asked.name][row]),
-        label=f"object {asked.windows.instance_id[row]}",
-    )
+    return sample_of(asked, row, scores.answers[asked.name].mask(row), float(scores.ious[asked.name][row]))
 
 
 class _Drawn:

@@ -49,6 +49,11 @@ class Windows:
     """Of the calibration windows."""
     prompts: dict[Border, Asked]
 
+    @property
+    def main(self) -> Asked:
+        """The prompts under the first rule, which gates, pictures and the check of the reference look at."""
+        return next(iter(self.prompts.values()))
+
 
 def open_float(ctx: JobContext) -> FloatModel:
     """Fetch the network. JobFailed if the version is quantized already or has no weights that can be read."""

@@ -116,7 +116,7 @@ def _export(ctx: JobContext, floats: FloatModel, network: nn.Module, folder: Pat
 def _checked(ctx: JobContext, spec: QuantizationSpec, windows: Windows, network: nn.Module, reference: Path) -> CodeAgreement:
     """That plain ONNX Runtime computes what the toolkit's network does, on held-out windows."""
     ctx.report(Progress(phase="check", done=0, unit="window"))
-    held_out = next(iter(windows.prompts.values())).windows
+    held_out = windows.main.windows
     some, _ = held_out.windows(np.unique(np.linspace(0, len(held_out) - 1, CHECKED_WINDOWS).astype(np.int64)))
     own = TorchNetwork(network, place(spec.compute.model_copy(update={"device": "cpu"})))
     runs = OnnxNetwork(reference, quantization="fake_quant", threads=threads_for(spec.compute))

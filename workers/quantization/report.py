@@ -5,7 +5,7 @@ lost between them is ``miou_96_drop``.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from shared.kit.tracking import RunSink
 from shared.picosam import pictures
 from shared.picosam.evaluation import plots
 from shared.picosam.evaluation.answers import ious
-from shared.picosam.evaluation.breakdown import Asked, window_of
+from shared.picosam.evaluation.breakdown import Asked, sample_of
 from shared.picosam.quantization.layers import Layer, worst
 from shared.picosam.quantization.plots import noise_bars, range_bars
 from workers.harness.context import JobContext
@@ -55,7 +55,7 @@ def metrics(floats: FloatModel, made: Made, compared: Compared) -> dict[str, flo
 
 def result(spec: QuantizationSpec, floats: FloatModel, made: Made, windows: Windows, compared: Compared) -> dict[str, Any]:
     """The job's result, and the report's JSON but for the layers."""
-    first = next(iter(windows.prompts.values())).windows
+    first = windows.main.windows
     return {
         **metrics(floats, made, compared),
         "model": floats.name,
@@ -102,13 +102,13 @@ def _drawn(folder: Path, spec: QuantizationSpec, made: Made, windows: Windows, c
     files = {name: folder / f"{name}.png" for name in ("noise", "ranges", "hit_rate", "iou_by_size")}
     noise_bars(made.layers, files["noise"])
     range_bars(made.layers, files["ranges"])
-    border, asked = next(iter(windows.prompts.items()))
-    both = {"float": compared.floats.ious[border], spec.method.value: compared.quantized.ious[border]}
+    asked = windows.main
+    both = {"float": compared.floats.ious[asked.border], spec.method.value: compared.quantized.ious[asked.border]}
     plots.hit_curve(both, files["hit_rate"])
     plots.size_bars(both, asked.windows.area, files["iou_by_size"])
     if spec.pictures:
         files["samples_changed"] = folder / "samples_changed.png"
-        samples = [_sample(asked, compared, row) for row in compared.changed_most(border, spec.pictures)]
+        samples = [_sample(asked, compared, row) for row in compared.changed_most(asked.border, spec.pictures)]
         pictures.sample_grid(samples, files["samples_changed"], masks=("quantized network's mask", "float network's mask"))
     return files
 
@@ -116,14 +116,5 @@ def _drawn(folder: Path, spec: QuantizationSpec, made: Made, windows: Windows, c
 def _sample(asked: Asked, compared: Compared, row: int) -> pictures.Sample:
     """Both networks' masks of a prompt; the IoU is that of one with the other."""
     floats, quantized = compared.floats.answers[asked.border], compared.quantized.answers[asked.border]
-    images, _ = asked.windows.windows(np.array([row]))
-    x, y = asked.windows.point[row].tolist()
     (alike,) = ious(floats.bits[row : row + 1], quantized.bits[row : row + 1]).tolist()
-    return pictures.Sample(
-        image=images[0],
-        prompt=window_of(asked, row).to_cells((x, y)),
-        predicted=quantized.mask(row),
-        truth=floats.mask(row),
-        iou=alike,
-        label=f"object {asked.windows.instance_id[row]}",
-    )
+    return replace(sample_of(asked, row, quantized.mask(row), alike), truth=floats.mask(row))

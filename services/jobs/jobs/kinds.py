@@ -16,6 +16,7 @@ from shared.contracts.jobs import (
     JobKindOut,
     ModelImportSubmission,
     QuantizationSubmission,
+    Submission,
     TrainingSubmission,
 )
 from shared.contracts.models import QUANTIZATION_TAG
@@ -36,53 +37,50 @@ def describe(session: Session, blobs: BlobStore) -> list[JobKindOut]:
     ]
 
 
-def _training(train: DatasetSelection, validation: DatasetSelection) -> JobKindOut:
-    example = TrainingSubmission(name="first-try", tags={"purpose": "demo"}, train=[train], validation=validation)
+def _submitted(kind: JobKind, description: str, example: Submission) -> JobKindOut:
+    """A kind with a route of its own, named like it."""
     return JobKindOut(
-        kind=JobKind.TRAINING,
-        description="Trains a model on prompt windows, evaluates it, exports it and registers a version.",
-        submit="POST /v1/jobs/training",
-        json_schema=TrainingSubmission.model_json_schema(),
+        kind=kind,
+        description=description,
+        submit=f"POST /v1/jobs/{kind.value}",
+        json_schema=type(example).model_json_schema(),
         example=example.model_dump(mode="json"),
     )
+
+
+def _training(train: DatasetSelection, validation: DatasetSelection) -> JobKindOut:
+    example = TrainingSubmission(name="first-try", tags={"purpose": "demo"}, train=[train], validation=validation)
+    description = "Trains a model on prompt windows, evaluates it, exports it and registers a version."
+    return _submitted(JobKind.TRAINING, description, example)
 
 
 def _distillation(train: DatasetSelection, validation: DatasetSelection, teacher: Teacher) -> JobKindOut:
     example = DistillationSubmission(name="with-a-teacher", train=[train], validation=validation, teacher=teacher)
-    return JobKindOut(
-        kind=JobKind.DISTILLATION,
-        description="Trains a model on masks and on what a teacher answers: SAM 2.1, or a registered version. "
-        "`GET /v1/teachers` lists the published checkpoints and which of them are here.",
-        submit="POST /v1/jobs/distillation",
-        json_schema=DistillationSubmission.model_json_schema(),
-        example=example.model_dump(mode="json"),
+    description = (
+        "Trains a model on masks and on what a teacher answers: SAM 2.1, or a registered version. "
+        "`GET /v1/teachers` lists the published checkpoints and which of them are here."
     )
+    return _submitted(JobKind.DISTILLATION, description, example)
 
 
 def _evaluation(dataset: DatasetSelection, model: str) -> JobKindOut:
     example = EvaluationSubmission(name="first-look", models=[EvaluatedModel(model=model)], dataset=dataset)
-    return JobKindOut(
-        kind=JobKind.EVALUATION,
-        description="Scores registered versions on the prompts of a split: by border rule, object size, category and prompt "
-        "noise; compares several on the same prompts.",
-        submit="POST /v1/jobs/evaluation",
-        json_schema=EvaluationSubmission.model_json_schema(),
-        example=example.model_dump(mode="json"),
+    description = (
+        "Scores registered versions on the prompts of a split: by border rule, object size, category and prompt "
+        "noise; compares several on the same prompts."
     )
+    return _submitted(JobKind.EVALUATION, description, example)
 
 
 def _quantization(train: DatasetSelection, validation: DatasetSelection, model: str) -> JobKindOut:
     example = QuantizationSubmission(
         name="for-the-sensor", model=model, calibration=Calibration(dataset=train), validation=validation
     )
-    return JobKindOut(
-        kind=JobKind.QUANTIZATION,
-        description="Quantizes a float version for the IMX500 (Sony's toolkit: PTQ, GPTQ, QAT, mixed precision) or for CPUs "
-        "(ONNX Runtime), compares both on the same prompts, and fails where too much is lost.",
-        submit="POST /v1/jobs/quantization",
-        json_schema=QuantizationSubmission.model_json_schema(),
-        example=example.model_dump(mode="json"),
+    description = (
+        "Quantizes a float version for the IMX500 (Sony's toolkit: PTQ, GPTQ, QAT, mixed precision) or for CPUs "
+        "(ONNX Runtime), compares both on the same prompts, and fails where too much is lost."
     )
+    return _submitted(JobKind.QUANTIZATION, description, example)
 
 
 def _teacher(session: Session, blobs: BlobStore) -> Teacher:

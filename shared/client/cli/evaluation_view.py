@@ -27,10 +27,10 @@ def figures_table(result: Mapping[str, Any], headings: Mapping[str, str] | None 
 
     ``headings`` say more about some models.
     """
-    columns = [(_model(model, headings or {}), _numbers(model.get("figures"))) for model in _dicts(result.get("models"))]
+    columns = [(_model(model, headings or {}), numbers_in(model.get("figures"))) for model in dicts_in(result.get("models"))]
     baselines = result.get("baselines")
     if isinstance(baselines, dict):
-        columns += [(escaped(str(name)), _numbers(figures)) for name, figures in baselines.items()]
+        columns += [(escaped(str(name)), numbers_in(figures)) for name, figures in baselines.items()]
     names = figure_names(columns[0][1] if columns else ())
     if not names:
         return None
@@ -48,7 +48,7 @@ def differences(result: Mapping[str, Any]) -> list[str]:
     return [
         f"{found['model']} against {found['against']}: {found['figure']} {found['mean']:+.4f} "
         f"({found['low']:+.4f} to {found['high']:+.4f}, p {found['p_value']:.3g}, {found['images']} images)"
-        for found in _dicts(result.get("comparisons"))
+        for found in dicts_in(result.get("comparisons"))
         if {"model", "against", "figure", "mean", "low", "high", "p_value", "images"} <= found.keys()
         and not str(found["figure"]).endswith(("_clamp", "_shrink"))
     ]
@@ -69,11 +69,13 @@ def _order(name: str) -> tuple[int, str]:
     return ("miou", "hit_", "mask").index(name[:4]), name
 
 
-def _numbers(found: Any) -> dict[str, float]:
+def numbers_in(found: Any) -> dict[str, float]:
+    """The figures among a result's entries."""
     if not isinstance(found, dict):
         return {}
     return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}
 
 
-def _dicts(found: Any) -> Sequence[dict[str, Any]]:
+def dicts_in(found: Any) -> Sequence[dict[str, Any]]:
+    """The objects of a list in a result."""
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

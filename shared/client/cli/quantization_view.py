@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.client.cli.common import escaped, out, table
-from shared.client.cli.evaluation_view import figure_names
+from shared.client.cli.evaluation_view import dicts_in, figure_names, numbers_in
 
 
 def show_quantization(result: Mapping[str, Any]) -> None:
     """Print figures, what the networks agree on, sizes, and the noisiest layers."""
-    numbers = {str(name): float(value) for name, value in result.items() if isinstance(value, int | float)}
+    numbers = numbers_in(result)
     names = figure_names(name for name in numbers if f"float/{name}" in numbers)
     if not names:
         return
@@ -37,8 +37,7 @@ def _lines(result: Mapping[str, Any], numbers: Mapping[str, float]) -> list[str]
         found.append(f"Size {size / 1e6:.2f} MB ({size:,.0f} bytes), in float {before / 1e6:.2f} MB.")
     if "reference_codes" in numbers:
         found.append(f"The reference gives {numbers['reference_codes']:.3%} of the toolkit's output codes (within 1).")
-    layers = result.get("worst_layers")
-    if isinstance(layers, list) and layers:
-        noisy = ", ".join(f"{each['name']} {each['sqnr_db']:.1f} dB" for each in layers if isinstance(each, dict))
+    if layers := dicts_in(result.get("worst_layers")):
+        noisy = ", ".join(f"{each['name']} {each['sqnr_db']:.1f} dB" for each in layers)
         found.append(f"Most noise: {noisy}.")
     return found

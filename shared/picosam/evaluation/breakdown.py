@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.contracts.training import Border
 from shared.picosam import figures
@@ -12,6 +13,7 @@ from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.evaluation.answers import Answers, Bits
 from shared.picosam.figures import BandIou, Flags, Values
 from shared.picosam.mask_ap import PromptedMask, encode, mask_ap
+from shared.picosam.pictures import Sample
 from shared.picosam.prompt import Window, paste
 
 
@@ -64,6 +66,20 @@ def window_of(asked: Asked, row: int) -> Window:
     """The window of a prompt."""
     x0, y0, x1, y1 = asked.windows.window[row].tolist()
     return Window(x0=x0, y0=y0, x1=x1, y1=y1, border=asked.border, clipped=bool(asked.windows.clipped[row]))
+
+
+def sample_of(asked: Asked, row: int, predicted: NDArray[np.bool_], iou: float) -> Sample:
+    """A prompt as a picture shows it: its window, the network's mask [S, S] and the true one."""
+    images, truth = asked.windows.windows(np.array([row]))
+    x, y = asked.windows.point[row].tolist()
+    return Sample(
+        image=images[0],
+        prompt=window_of(asked, row).to_cells((x, y)),
+        predicted=predicted,
+        truth=truth[0],
+        iou=iou,
+        label=f"object {asked.windows.instance_id[row]}",
+    )
 
 
 def _prompted(asked: Asked, answers: Answers, row: int) -> PromptedMask:

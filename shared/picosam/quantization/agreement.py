@@ -1,6 +1,6 @@
 """How alike two networks answer: cell by cell, mask by mask, and in the codes of the output's quantizer."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -56,13 +56,10 @@ def of_masks(first: Bits, second: Bits) -> MaskAgreement:
 
 def of_codes(first: NDArray[np.float32], second: NDArray[np.float32], scale: float) -> CodeAgreement:
     """Logits [N, S, S] of networks whose output is quantized in steps of ``scale``."""
-    masks = of_masks(_bits(first), _bits(second))
+    masks = asdict(of_masks(_bits(first), _bits(second)))
     apart = np.abs(np.round(first / scale) - np.round(second / scale))
     return CodeAgreement(
-        pixels=masks.pixels,
-        mask_iou=masks.mask_iou,
-        mask_iou_p5=masks.mask_iou_p5,
-        windows=masks.windows,
+        **masks,
         codes_equal=float((apart == 0).mean()),
         codes_within_one=float((apart <= 1).mean()),
     )

@@ -7,16 +7,13 @@ from torch import Tensor, nn
 
 from shared.contracts.quantization import Qat
 from shared.contracts.training import Compute, Precision, Recipe, WindowPolicy
+from shared.picosam.data.errors import Stopped
 from shared.picosam.fit import Ending, Hooks, fit
 from shared.picosam.loader import Batch, Windows
 from shared.picosam.losses import Losses, bce_loss
 from shared.picosam.placement import Placement
 from shared.picosam.quantization import toolkit
 from shared.picosam.state import chosen_weights, new_state
-
-
-class Stopped(Exception):
-    """The training was asked to stop before its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What quantization does to each layer: bit widths, ranges, and how much noise it adds."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +11,12 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, helper
 from torch import Tensor, nn
 from torch.fx import Interpreter, Node, symbolic_trace
 
-from shared.picosam.export import INPUT_NAME, to_input
+from shared.picosam.export import INPUT_NAME, batches
+from shared.picosam.quantization.sensor_files import constants
 
 BATCH: Final = 8
 """Windows at a time: every layer's answer is in memory at once."""
@@ -153,8 +154,7 @@ def _signals(network: nn.Module, quantized: nn.Module, windows: NDArray[np.uint8
     """What the float network's nodes hand on, and what the quantizers behind the same nodes make of it."""
     found: dict[str, _Signal] = {}
     recorder = _Recorder(network)
-    for start in range(0, len(windows), BATCH):
-        batch = torch.from_numpy(to_input(windows[start : start + BATCH]))
+    for batch in map(torch.from_numpy, batches(windows, BATCH)):
         wanted, given = recorder.answers(batch), _quantized_answers(quantized, batch)
         for name in wanted.keys() & given.keys():
             found.setdefault(name, _Signal()).add(wanted[name].numpy(), given[name].numpy())
@@ -236,7 +236,7 @@ class _QdqGraph:
 
     def __post_init__(self) -> None:
         graph = self.model.graph
-        self.constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        self.constants = constants(self.model)
         back = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
         self.sites = {
             node.input[0]: _site(back[node.output[0]], *(self.constants[name] for name in node.input[1:3]))
@@ -285,16 +285,12 @@ def _onnx_signals(
     found = {tensor: _Signal() for tensor in sites}
     inner = [tensor for tensor in sites if tensor != INPUT_NAME]
     wanted, given = _session(floats, inner), _session(quantized, [site.answer for site in sites.values()])
-    for batch in _batches(windows):
+    for batch in batches(windows, BATCH):
         feed = {INPUT_NAME: batch}
         answers = dict(zip(inner, wanted.run(inner, feed), strict=True)) | feed
         for tensor, answer in zip(sites, given.run([site.answer for site in sites.values()], feed), strict=True):
             found[tensor].add(answers[tensor], answer)
     return found
-
-
-def _batches(windows: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    return (to_input(windows[start : start + BATCH]) for start in range(0, len(windows), BATCH))
 
 
 def _session(model: ModelProto, tensors: Iterable[str]) -> Any:

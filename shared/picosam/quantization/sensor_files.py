@@ -145,14 +145,14 @@ def _coded(name: str, kernel: NDArray[np.float32], scale: NDArray[np.float32]) -
 def activation_quantizers(path: Path) -> list[Quantizer]:
     """Those of a network's activations in either file, in the order of the graph; the first is the input's."""
     model = onnx.load(str(path))
-    constants = _constants(model)
-    found = (_quantizer(node, constants) for node in model.graph.node)
+    known = constants(model)
+    found = (_quantizer(node, known) for node in model.graph.node)
     return [each for each in found if each is not None]
 
 
-def _quantizer(node: NodeProto, constants: dict[str, NDArray[Any]]) -> Quantizer | None:
-    if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-        scale, zero = (constants[name] for name in node.input[1:3])
+def _quantizer(node: NodeProto, known: dict[str, NDArray[Any]]) -> Quantizer | None:
+    if node.op_type == "QuantizeLinear" and node.input[0] not in known:
+        scale, zero = (known[name] for name in node.input[1:3])
         return Quantizer(tensor=node.input[0], bits=8 * zero.itemsize, signed=zero.dtype.kind == "i", scale=float(scale))
     if node.op_type == "ActivationPOTQuantizer":
         told = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -162,7 +162,8 @@ def _quantizer(node: NodeProto, constants: dict[str, NDArray[Any]]) -> Quantizer
     return None
 
 
-def _constants(model: ModelProto) -> dict[str, NDArray[Any]]:
+def constants(model: ModelProto) -> dict[str, NDArray[Any]]:
+    """The values that a graph brings along, initializers and constants, by name."""
     found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":

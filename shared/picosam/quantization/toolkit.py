@@ -22,7 +22,7 @@ from tqdm.std import tqdm
 
 import shared.picosam.torchvision_ops  # noqa: F401 - before the toolkit, which imports torchvision
 from shared.contracts.quantization import Gptq, Imx500Options, MixedPrecision
-from shared.picosam.export import to_input
+from shared.picosam.export import batches
 from shared.picosam.model import FrozenBatchNorm2d
 from shared.picosam.quantization.calibration import Report
 from shared.picosam.quantization.errors import SizeOutOfReach, UnsupportedOperators
@@ -57,8 +57,7 @@ class Quantizing:
 
     def batches(self) -> Iterator[list[NDArray[np.float32]]]:
         """What the toolkit calls a representative dataset, float32 [<= BATCH, 3, S, S] in pixel/256."""
-        for start in range(0, len(self.windows), BATCH):
-            yield [to_input(self.windows[start : start + BATCH])]
+        return ([batch] for batch in batches(self.windows, BATCH))
 
 
 def traceable(model: nn.Module) -> nn.Module:
@@ -296,7 +295,7 @@ def _watched(task: Quantizing) -> Iterator[None]:
     with _tqdm_of_toolkit(Bar), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(task.seed)
-        np.random.seed(task.seed % 2**32)
+        np.random.seed(task.seed)  # the toolkit draws from the global generator
         yield
 
 
