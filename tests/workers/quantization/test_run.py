@@ -40,8 +40,9 @@ def registered(service, name):
 
 
 def version(service, name):
+    """Once the service knows of it too: MLflow has it a moment before."""
     answer = service.client.get(f"/v1/models/{name}/versions/1")
-    return answer.json() if answer.is_success else None
+    return answer.json() if answer.is_success and answer.json()["job_id"] else None
 
 
 def submitted(service, trained, **changes):
