@@ -54,6 +54,7 @@ def submitted(service, trained, **changes):
         "gates": {"max_miou_drop": 1},
         "pictures": 2,
         "comparison": {"resamples": 200},
+        "compute": {"threads": 1},
     }
     return service.client.post("/v1/jobs/quantization", json=body | changes)
 

@@ -37,6 +37,7 @@ def windows(count=16):
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory):
     """PicoSAM2 by PTQ: the network for the toolkit, its answer, the folder with both files, and the phases told."""
+    torch.set_num_threads(1)  # other tests beside this one measure seconds
     folder, told = tmp_path_factory.mktemp("sensor"), []
     network = toolkit.traceable(build_model("picosam2", seed=0))
     report = lambda phase, done, total: told.append((phase, done, total))  # noqa: E731
