@@ -23,7 +23,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDE
 # started once.
 PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 SOURCES := shared services workers infra
-EXTRAS := services,workers,embedded,dev
+EXTRAS := services,signing,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
