@@ -133,19 +133,24 @@ class GoldenTolerance(Document):
     min_share: float = Field(default=0.9, gt=0, le=1, description="of all codes")
 
 
-class PackageManifest(Document):
-    """manifest.json. Lists every file but itself and the signature, sorted by path."""
+class PackageFacts(Document):
+    """What is to be said of a package beside its files."""
 
     format_version: Literal[1] = 1
     model: PackagedModel
     line: Name = Field(description="what its releases are counted under: the float model's name, as picosam2")
     release: Release = Field(description="counts up in each line; a camera takes no lower one without a release statement")
     minimum_agent: Version = Field(description="the oldest camera agent that can install it")
-    rpk: RpkState
     memory: MemoryFigures
     golden_tolerance: GoldenTolerance = GoldenTolerance()
     converter: ConverterRecord
     lineage: PackageLineage
+
+
+class PackageManifest(PackageFacts):
+    """manifest.json. Lists every file but itself and the signature, sorted by path."""
+
+    rpk: RpkState
     files: Annotated[list[PackageFile], Field(min_length=1, max_length=MAX_FILES)]
 
     @model_validator(mode="after")
@@ -165,9 +170,13 @@ class PackageManifest(Document):
             raise ValueError(f"the files have more than {MAX_PACKAGE_BYTES:,} bytes")
         return self
 
-    def file(self, path: str) -> PackageFile | None:
-        """The file at ``path``, if it is one of the package."""
-        return next((file for file in self.files if file.path == path), None)
+    def installable_by(self, agent: str) -> bool:
+        """True if an agent of this version is new enough, as 0.10.0 is for 0.9.1."""
+        return _numbers(agent) >= _numbers(self.minimum_agent)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 class InputFormat(Document):

@@ -46,6 +46,11 @@ def test_another_format_version_is_refused():
         PackageManifest.model_validate_json(json.dumps(a_manifest(format_version=2)))
 
 
+def test_agents_are_compared_by_number():
+    manifest = PackageManifest.model_validate(a_manifest(minimum_agent="0.9.1"))
+    assert [manifest.installable_by(agent) for agent in ("0.9.0", "0.9.1", "0.10.0")] == [False, True, True]
+
+
 def with_files(change):
     files = a_manifest()["files"]
     change(files)
