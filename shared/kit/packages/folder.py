@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.packages import (
     MANIFEST,
@@ -21,6 +21,7 @@ from shared.contracts.packages import (
     PackageFacts,
     PackageFile,
     PackageManifest,
+    PackagePath,
     RpkState,
 )
 from shared.kit.packages.errors import FileDiffers, FileMissing, FileUnknown, ManifestInvalid, PackageUnreadable
@@ -28,6 +29,7 @@ from shared.kit.packages.errors import FileDiffers, FileMissing, FileUnknown, Ma
 MAX_DEPTH: Final = 4
 MAX_DESCRIPTION_BYTES: Final = 256 * 1024
 """Of manifest.json and its kin: they are read into memory before anybody vouches for them."""
+_PLACE: Final = TypeAdapter[str](PackagePath)
 
 
 def listed(folder: Path) -> dict[str, Path]:
@@ -122,7 +124,7 @@ def write_package(folder: Path, facts: PackageFacts, contents: Mapping[str, byte
     partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     try:
         for place, content in contents.items():
-            _put(partial / place, content)
+            _put(partial / _PLACE.validate_python(place), content)
         manifest = _described(partial, facts, contents)
         _put(partial / MANIFEST, manifest_bytes(manifest))
         partial.rename(folder)
