@@ -12,6 +12,7 @@ BENCH_ARGS ?=## which benchmarks, as prepare; all by default. Of bench-distillat
 BENCH_SMALL ?=## 1: the short form of benchmarks that have one
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
+FUZZ_SECONDS ?= 600## how long the readers of packages and rpk files are fuzzed
 NAME ?=## what a new migration changes
 
 VENV := .venv
@@ -26,6 +27,7 @@ SOURCES := shared services workers infra
 EXTRAS := services,signing,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
+fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
 
 .PHONY: help
@@ -90,6 +92,10 @@ bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
 bench-distillation: $(STAMP) ## does a teacher help? takes hours, goes on where it was (BENCH_ARGS=--help)
 	@$(BIN)/python -m tests.bench.bench_gain $(BENCH_ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## random changes to packages and rpk files: their readers must not crash, hang or grow (10 minutes)
+	@$(BIN)/python -m tests.fuzz
+
 .PHONY: mutants
 mutants: $(STAMP) ## take the mechanisms against faults out one by one, and see the fault tests fail
 	@$(BIN)/python -m tests.mutants
@@ -108,5 +114,5 @@ constraints: ## resolve pyproject.toml anew and write the exact versions into co
 .PHONY: clean
 clean: ## stop the platform and remove .venv, .picofleet and caches
 	@if [ -d .picofleet ] && [ -x $(BIN)/picofleet ]; then PICOFLEET_HOME='$(CURDIR)/.picofleet' $(BIN)/picofleet down; fi
-	rm -rf $(VENV) .picofleet .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .picofleet .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz *.egg-info
 	find $(SOURCES) tests -type d -name __pycache__ -prune -exec rm -rf {} +

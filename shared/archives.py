@@ -7,6 +7,7 @@ Imports nothing of ours: the ML core unpacks datasets with it, the kit packages.
 """
 
 import bz2
+import errno
 import gzip
 import io
 import shutil
@@ -29,6 +30,9 @@ _TAR_HEADERS: Final = 1024**2
 
 _ZIP_DIRECTORY_ROW: Final = 100
 """Bytes that a file takes in a zip's directory: 46 and its name. zipfile makes objects of all of it on opening."""
+
+_ZIP_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+"""LZMA is left out as xz is."""
 
 _ZIP_END: Final = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR: Final = struct.Struct("<4sLQL")
@@ -55,7 +59,8 @@ _UNREADABLE: Final = (
     EOFError,
     struct.error,
     NotImplementedError,  # a zip compression that Python does not have
-    UnicodeDecodeError,
+    ValueError,  # a place or a name that no file can have
+    OverflowError,
 )
 
 
@@ -142,7 +147,8 @@ def _as_refusal() -> Iterator[None]:
     except _UNREADABLE as exc:
         raise ArchiveRefused(f"the archive cannot be read: {exc}") from exc
     except OSError as exc:
-        if exc.errno is None:  # bz2's way to say that the data is damaged
+        # None is bz2's way to say that the data is damaged; EINVAL comes of a place before the file's beginning.
+        if exc.errno in (None, errno.EINVAL):
             raise ArchiveRefused(f"the archive cannot be read: {exc}") from exc
         raise
 
@@ -218,8 +224,10 @@ def _zip_members(raw: IO[bytes], limits: Limits) -> Iterator[_Member]:
                 raise ArchiveRefused(f"{member.filename!r} is a link or a device; only regular files are taken")
             if member.flag_bits & 1:
                 raise ArchiveRefused(f"{member.filename!r} is encrypted")
+            if member.compress_type not in _ZIP_METHODS:
+                raise ArchiveRefused(f"{member.filename!r} is packed by method {member.compress_type}")
             position += member.compress_size
-            if not member.is_dir():
+            if not member.filename.endswith("/"):  # is_dir() fails for a name of no letters
                 with archive.open(member) as content:
                     yield _Member(name=member.filename, content=content, position=position)
 

@@ -160,6 +160,35 @@ def test_damaged_contents_are_refused(tmp_path):
         unpack(tmp_path / "archive", tmp_path / "out")
 
 
+def test_a_zip_whose_file_begins_before_it_is_refused(tmp_path):
+    content = bytearray(zipped(tmp_path / "archive").read_bytes())
+    place = content.rfind(b"PK\x05\x06")
+    struct.pack_into("<L", content, place + 16, struct.unpack_from("<L", content, place + 16)[0] + 1000)
+    (tmp_path / "archive").write_bytes(content)
+    with pytest.raises(ArchiveRefused, match="cannot be read"):
+        unpack(tmp_path / "archive", tmp_path / "out")
+
+
+def test_a_zip64_whose_directory_is_nowhere_is_refused(tmp_path):
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 2**64 - 1, 1)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    (tmp_path / "archive").write_bytes(b"PK\3\4" + locator + end)
+    with pytest.raises(ArchiveRefused, match="cannot be read"):
+        unpack(tmp_path / "archive", tmp_path / "out")
+
+
+def test_a_name_of_no_letters_is_refused(tmp_path):
+    with pytest.raises(ArchiveRefused, match="'' is not a plain relative path"):
+        unpack(zipped(tmp_path / "archive", {"": b"1"}), tmp_path / "out")
+
+
+def test_a_zip_whose_header_may_ask_for_gigabytes_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"content")
+    with pytest.raises(ArchiveRefused, match="packed by method 14"):
+        unpack(tmp_path / "archive", tmp_path / "out")
+
+
 def test_an_encrypted_zip_is_refused(tmp_path):
     content = bytearray(zipped(tmp_path / "archive").read_bytes())
     for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
