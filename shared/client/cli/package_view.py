@@ -114,7 +114,8 @@ def _show_manifest(manifest: "PackageManifest", signed: bool) -> None:
         ]
     )
     rows = [[escaped(file.path), size(file.size_bytes), file.digest] for file in manifest.files]
-    out().print("\n", table(["file", "size", "digest"], rows))
+    out().print()
+    out().print(table(["file", "size", "digest"], rows))
 
 
 def _show_converted(converted: "Converted", *, files: bool) -> None:
@@ -128,7 +129,7 @@ def _show_converted(converted: "Converted", *, files: bool) -> None:
                 direction,
                 "x".join(map(str, tensor.shape)),
                 f"{'int' if tensor.signed else 'uint'}{tensor.bits}",
-                f"{tensor.scale:g}",
+                str(tensor.scale),
             ]
             for direction, tensors in (("input", network.inputs), ("output", network.outputs))
             for tensor in tensors

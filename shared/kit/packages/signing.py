@@ -3,7 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shared.contracts.packages import SIGNATURE, ReleaseStatement
 from shared.kit.packages.envelope import in_one_form
@@ -11,6 +11,9 @@ from shared.kit.packages.errors import KeyFileRefused
 from shared.kit.packages.folder import check_files, read_manifest
 from shared.kit.packages.keys import private_key
 from shared.kit.packages.statements import SignedStatement
+
+if TYPE_CHECKING:
+    from model_signing import signing
 
 PKCS11: Final = "pkcs11:"
 
@@ -44,10 +47,7 @@ def _signature(model: Path, key: Path | str) -> bytes:
 
     config = signing.Config()  # type: ignore[no-untyped-call]  # its __init__ has no annotations
     if isinstance(key, str) and key.startswith(PKCS11):
-        try:
-            config.use_pkcs11_signer(pkcs11_uri=key)
-        except RuntimeError as exc:
-            raise KeyFileRefused(str(exc), hint="Install what speaks PKCS#11: pip install 'model-signing[pkcs11]'.") from exc
+        _use_pkcs11(config, key)
     else:
         private_key(Path(key))  # model-signing reads the file whoever else may, and takes other curves
         config.use_elliptic_key_signer(private_key=key)
@@ -56,3 +56,12 @@ def _signature(model: Path, key: Path | str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="picofleet-signature-") as folder:
         config.sign(model, Path(folder, SIGNATURE))
         return in_one_form(Path(folder, SIGNATURE).read_bytes())
+
+
+def _use_pkcs11(config: "signing.Config", uri: str) -> None:
+    try:
+        config.use_pkcs11_signer(pkcs11_uri=uri)
+    except Exception as exc:  # PyKCS11's own errors have no other base, and it need not be installed
+        form = "pkcs11:token=picofleet;object=packages?pin-source=PATH&module-path=LIBRARY"
+        hint = f"Written as {form}, and with model-signing[pkcs11] installed."
+        raise KeyFileRefused(f"the PKCS#11 key cannot be used: {exc}", hint=hint) from exc

@@ -141,4 +141,4 @@ def test_what_was_changed_is_not_signed(package, key_file):
 def test_without_a_pkcs11_library_it_is_said_what_is_missing(package):
     with pytest.raises(KeyFileRefused, match="pkcs11") as refused:
         sign_package(package, "pkcs11:token=picofleet;object=packages")
-    assert "pip install" in refused.value.hint
+    assert "model-signing[pkcs11] installed" in refused.value.hint
