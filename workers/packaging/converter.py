@@ -12,7 +12,7 @@ from typing import Final
 
 from shared.contracts.jobs import Progress
 from shared.kit.toolchain.errors import ToolchainError
-from shared.kit.toolchain.place import Place, Ready
+from shared.kit.toolchain.place import Place, Ready, is_plain
 from workers.harness.context import Stopped
 from workers.harness.errors import JobFailed
 from workers.packaging import errors
@@ -30,7 +30,6 @@ _JAVA_OPTIONS: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-Use
 """The first two suit five Javas that live for seconds, on few cores: PicoSAM2 takes 68 instead of 112 s and 1.2 instead of
 2.3 GB, with the same output. The third keeps them from leaving files in /tmp. The last one because the converter's back end
 catches that error and then says nothing."""
-_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9._/+=@,-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +145,11 @@ def _work_folder(target: Path) -> Iterator[_Work]:
 @contextmanager
 def _plain_path(folder: Path) -> Iterator[Path]:
     """The folder under a path that a shell takes for one word: its own, else by a link among the temporary files."""
-    if _PLAIN_PATH.fullmatch(str(folder)):
+    if is_plain(folder):
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="picofleet-") as temporary:
-        if not _PLAIN_PATH.fullmatch(temporary):
+        if not is_plain(Path(temporary)):
             raise errors.odd_folder(Path(temporary).parent)
         link = Path(temporary) / "work"
         link.symlink_to(folder)

@@ -14,7 +14,7 @@ from typing import IO, Final
 from shared.kit.toolchain import contents, licence
 from shared.kit.toolchain.errors import InstallFailed, LicenceNotAccepted
 from shared.kit.toolchain.pins import CONVERTER
-from shared.kit.toolchain.place import Mark, Place, State, Status
+from shared.kit.toolchain.place import Mark, Place, State, Status, is_plain
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many packages are dealt with."""
@@ -22,6 +22,7 @@ Report = Callable[[str, int, int], None]
 NEEDED_BYTES: Final = 1200 * 1024**2
 """Free space to begin with: 620 MB when all is done, and the downloads meanwhile."""
 
+_OTHER_FOLDER: Final = "Another folder can be named with PICOFLEET_TOOLCHAIN."
 _TAIL_LINES: Final = 8
 
 
@@ -34,6 +35,10 @@ def install(place: Place, *, licence_accepted: bool, report: Report = lambda *_:
     if not licence_accepted:
         raise LicenceNotAccepted(
             f"{CONVERTER} is proprietary, and nobody has accepted its licence.", hint=f"Read {licence.DOCUMENTATION} first."
+        )
+    if not is_plain(place.folder):
+        raise InstallFailed(
+            f"The converter does not work in {str(place.folder)!r}: the path has spaces or signs in it.", hint=_OTHER_FOLDER
         )
     with place.alone(wait=True):
         found = place.status()
@@ -140,7 +145,7 @@ def _hint(tail: Iterable[str]) -> str:
     if "No module named pip" in said:
         return "Picofleet's own Python has no pip: make its environment with `make install`."
     if "No space left" in said:
-        return "Free space on the disk, or name another folder with PICOFLEET_TOOLCHAIN."
+        return f"Free space on the disk. {_OTHER_FOLDER}"
     if "No matching distribution" in said or "Connection" in said:
         return "Check that pip reaches its package index; the converter is published for Linux and Python 3.11. Then try again."
     return "Try again; if it fails again, run it with another folder in PICOFLEET_TOOLCHAIN and report what it says."
@@ -152,7 +157,7 @@ def _require_space(folder: Path) -> None:
     if free < NEEDED_BYTES:
         raise InstallFailed(
             f"{folder} has {free / 1e6:.0f} MB free; the toolchain takes {NEEDED_BYTES / 1e6:.0f} MB while it is installed.",
-            hint="Free space on the disk, or name another folder with PICOFLEET_TOOLCHAIN.",
+            hint=f"Free space on the disk. {_OTHER_FOLDER}",
         )
 
 

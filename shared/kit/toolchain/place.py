@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ from shared.kit.toolchain.pins import CONVERTER, PINNED, Pins
 from shared.kit.toolchain.settings import ToolchainSettings
 
 _ASK_S: Final = 60
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._/+=@,-]+")
+
+
+def is_plain(folder: Path) -> bool:
+    """True for a path that the converter can cope with: it hands paths to a shell unquoted."""
+    return _PLAIN.fullmatch(str(folder)) is not None
 
 
 class State(StrEnum):

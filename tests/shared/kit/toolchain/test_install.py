@@ -24,6 +24,15 @@ def test_nothing_is_installed_without_an_accepted_licence(place):
     assert place.status().state is State.MISSING
 
 
+@pytest.mark.parametrize("name", ["two words", "it's", "a$b", "a;b"])
+def test_a_folder_that_the_converter_cannot_cope_with_is_refused(tmp_path, pins, name):
+    place = Place(tmp_path / name / "imx500-3.19.2", None, pins)
+    with pytest.raises(InstallFailed, match="spaces or signs") as caught:
+        install(place, licence_accepted=True)
+    assert "PICOFLEET_TOOLCHAIN" in caught.value.hint
+    assert not (tmp_path / name).exists()
+
+
 def test_an_installation_is_ready_and_says_what_it_is(place):
     steps = []
     status = install(place, licence_accepted=True, report=lambda *step: steps.append(step))
