@@ -13,6 +13,7 @@ BENCH_SMALL ?=## 1: the short form of benchmarks that have one
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
 FUZZ_SECONDS ?= 600## how long the readers of packages and rpk files are fuzzed
+TOOLCHAIN_ARGS ?=## further arguments of `picofleet toolchain install`
 NAME ?=## what a new migration changes
 
 VENV := .venv
@@ -29,6 +30,7 @@ EXTRAS := services,signing,workers,embedded,dev
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
+toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables
@@ -66,6 +68,10 @@ down: $(STAMP) ## stop it
 status: $(STAMP) ## show how it is doing
 	@$(BIN)/picofleet status
 
+.PHONY: toolchain
+toolchain: $(STAMP) ## install Sony's IMX500 converter, which packaging needs (TOOLCHAIN_ARGS=--accept-licence)
+	@$(BIN)/picofleet toolchain install $(TOOLCHAIN_ARGS)
+
 .PHONY: test test-services
 test: $(STAMP) ## all tests that need neither root nor installed services
 	infra/ci/isolated $(PYTEST) -m 'not services' $(PYTEST_ARGS)
@@ -100,7 +106,7 @@ fuzz: $(STAMP) ## random changes to packages and rpk files: their readers must n
 mutants: $(STAMP) ## take the mechanisms against faults out one by one, and see the fault tests fail
 	@$(BIN)/python -m tests.mutants
 
-.PHONY: migration constraints
+.PHONY: migration constraints toolchain-pins
 migration: $(STAMP) ## a new database revision (NAME="what changes")
 	@test -n '$(NAME)' || { echo 'Say what changes: make migration NAME="jobs get a deadline"'; exit 1; }
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
@@ -110,6 +116,9 @@ migration: $(STAMP) ## a new database revision (NAME="what changes")
 constraints: ## resolve pyproject.toml anew and write the exact versions into constraints.txt
 	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV)
 	@$(BIN)/python -m infra.constraints
+
+toolchain-pins: $(STAMP) ## resolve what the IMX500 converter needs and write the exact versions
+	@$(BIN)/python -m infra.toolchain_pins
 
 .PHONY: clean
 clean: ## stop the platform and remove .venv, .picofleet and caches

@@ -22,6 +22,7 @@ from shared.client.cli import (
     submit,
     sweeps,
     teachers,
+    toolchain,
 )
 from shared.client.cli.common import Globals
 from shared.client.cli.failures import EXIT_CODES, report
@@ -51,6 +52,7 @@ app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
+app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")
 app.add_typer(admin.keys, name="keys", rich_help_panel="Administration")
 
 

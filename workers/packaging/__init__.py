@@ -1,0 +1,1 @@
+"""From a quantized network to what a camera installs."""

@@ -1,0 +1,249 @@
+"""Runs Sony's converter on a quantized network: progress, limits, and what came out or why nothing did."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shared.contracts.jobs import Progress
+from shared.kit.toolchain.errors import ToolchainError
+from shared.kit.toolchain.place import Place, Ready, is_plain
+from workers.harness.context import Stopped
+from workers.harness.errors import JobFailed
+from workers.packaging import errors
+from workers.packaging.conversion_log import Listener, LogLine
+from workers.packaging.guarded import End, Ended, run
+from workers.packaging.memory_report import MemoryReport, parse_size, read_memory_report
+from workers.packaging.network_file import NetworkFile, describe, read_network
+from workers.packaging.packer_output import PARAMETERS, Network, PackerOutput, parse_parameters, read_packer_output
+
+PACKER_OUTPUT: Final = "packerOut.zip"
+_NETWORK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_HEAP_SHARE: Final = 0.5
+"""Of the memory limit: the rest is for Java itself, a second Java that waits for the first, and Python."""
+_JAVA_OPTIONS: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError")
+"""The first two suit five Javas that live for seconds, on few cores: PicoSAM2 takes 68 instead of 112 s and 1.2 instead of
+2.3 GB, with the same output. The third keeps them from leaving files in /tmp. The last one because the converter's back end
+catches that error and then says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be chosen about a conversion."""
+
+    input_persistency: bool = True
+    """The camera can read the input beside the outputs; costs the input's size in the sensor's memory."""
+    report_only: bool = False
+    """Only the memory report and the description of the tensors, in a third of the time."""
+    max_memory_utilization: float = 1.0
+    """The largest share of the sensor's memory that the network may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the converter may use of this machine."""
+
+    seconds: float = 900
+    memory_bytes: int = 3 * 1024**3
+    """Resident, of all its processes together. PicoSAM2 needs 1.2 GB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What came out. ``output`` is None if only a report was asked for."""
+
+    memory: MemoryReport
+    networks: tuple[Network, ...]
+    output: PackerOutput | None
+    folder: Path
+    """packerOut.zip, dnnParams.xml and the memory report, as the converter wrote them."""
+    converter: str
+    toolchain_digest: str
+    java: str
+    seconds: float
+    peak_bytes: int
+
+
+def convert(
+    place: Place,
+    model: Path,
+    folder: Path,
+    *,
+    network: str,
+    options: Options = Options(),
+    limits: Limits = Limits(),
+    stop_requested: Callable[[], bool],
+    report: Callable[[Progress], None],
+    say: Callable[[LogLine], None],
+) -> Conversion:
+    """Converts ``model``, an ONNX file with the toolkit's quantizers, into a new ``folder``, which appears whole or not at all.
+
+    ``network`` is the network's name on the sensor and part of the output. ``Stopped`` within a second of a cancel; else
+    JobFailed with the kinds of ``errors``. Call it from a thread that lives on: the converter ends with it.
+    """
+    if not _NETWORK.fullmatch(network):
+        raise ValueError(f"a network's name is a letter, then letters, digits and underscores, not {network!r}")
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already")
+    found = read_network(model)
+    with _ready(place) as toolchain, _work_folder(folder) as work:
+        listener = Listener(on_stage=report, on_message=say, report_only=options.report_only)
+        ended = _run(toolchain, model, work, network, options, limits, stop_requested, listener)
+        memory = _judged(ended, listener, work.out, found, options, limits)
+        conversion = Conversion(
+            memory=memory,
+            networks=parse_parameters((work.out / PARAMETERS).read_bytes()),
+            output=None if options.report_only else read_packer_output(work.out / PACKER_OUTPUT),
+            folder=folder,
+            converter=toolchain.mark.version,
+            toolchain_digest=toolchain.mark.digest,
+            java=toolchain.java.version,
+            seconds=ended.seconds,
+            peak_bytes=ended.peak_bytes,
+        )
+        listener.finished()
+        work.out.rename(folder)
+        return conversion
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Folders of one conversion, all gone after it but ``out``, which moves to its place.
+
+    Their paths have no spaces or the like: the converter hands them to a shell unquoted.
+    """
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+
+@contextmanager
+def _work_folder(target: Path) -> Iterator[_Work]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=".conversion-"))
+    try:
+        with _plain_path(folder) as plain:
+            work = _Work(plain)
+            work.temporary.mkdir()
+            yield work
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _plain_path(folder: Path) -> Iterator[Path]:
+    """The folder under a path that a shell takes for one word: its own, else by a link among the temporary files."""
+    if is_plain(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="picofleet-") as temporary:
+        if not is_plain(Path(temporary)):
+            raise errors.odd_folder(Path(temporary).parent)
+        link = Path(temporary) / "work"
+        link.symlink_to(folder)
+        yield link
+
+
+@contextmanager
+def _ready(place: Place) -> Iterator[Ready]:
+    try:
+        with place.in_use():
+            yield place.ready()
+    except ToolchainError as exc:
+        raise errors.toolchain_failed(exc) from exc
+
+
+def _run(
+    toolchain: Ready,
+    model: Path,
+    work: _Work,
+    network: str,
+    options: Options,
+    limits: Limits,
+    stop_requested: Callable[[], bool],
+    listener: Listener,
+) -> Ended:
+    # The file's name becomes the network's, so it is not what the file happens to be called.
+    source = work.folder / f"{network}.onnx"
+    shutil.copyfile(model, source)
+    command: list[str | Path] = [toolchain.place.python, "-I", toolchain.place.converter, "-i", source, "-o", work.out]
+    command += ["--overwrite-output", "--logger-format", "json", "--report-size-unit", "B"]
+    command += ["--input-persistency" if options.input_persistency else "--no-input-persistency"]
+    command += ["--memory-report"] if options.report_only else []
+    return run(
+        command,
+        env=_environment(toolchain, work, limits),
+        folder=work.folder,
+        seconds=limits.seconds,
+        memory_bytes=limits.memory_bytes,
+        stop_requested=stop_requested,
+        on_line=listener.hear,
+    )
+
+
+def _environment(toolchain: Ready, work: _Work, limits: Limits) -> dict[str, str]:
+    """All that the converter gets to see. Of ours it would inherit PYTHONPATH, and import our packages into its old ones."""
+    heap = int(limits.memory_bytes * _HEAP_SHARE) >> 20
+    java_options = [f"-Xmx{heap}m", *_JAVA_OPTIONS, f'-Djava.io.tmpdir="{work.temporary}"']
+    return {
+        "PATH": os.pathsep.join([str(toolchain.place.python.parent), str(toolchain.java.path.parent), "/usr/bin", "/bin"]),
+        "JAVA_HOME": str(toolchain.java.home),
+        "JAVA_TOOL_OPTIONS": " ".join(java_options),
+        "HOME": str(work.temporary),
+        "TMPDIR": str(work.temporary),
+        "LANG": "C.UTF-8",
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, options: Options, limits: Limits) -> MemoryReport:
+    """The memory report of a conversion that went well; ``Stopped`` or JobFailed for any other."""
+    match ended.end:
+        case End.CANCELLED:
+            raise Stopped
+        case End.TIME:
+            raise errors.converter_timeout(ended.seconds, listener.stage)
+        case End.MEMORY:
+            raise errors.converter_out_of_memory(limits.memory_bytes, ended.peak_bytes)
+    if (unsupported := listener.error("USOP")) is not None:
+        operators = sorted(set(re.findall(r"\w+", unsupported.message.rpartition(":")[2])))
+        raise errors.unsupported_operator(operators, describe(found.places(set(operators))))
+    if (restricted := listener.error("INVOP")) is not None:
+        raise errors.restricted_operator(errors.faults_in(restricted.message))
+    if (too_large := listener.error("ISM")) is not None:
+        raise _does_not_fit(too_large, out, found)
+    if listener.mentions("OutOfMemoryError"):
+        raise errors.converter_out_of_memory(limits.memory_bytes, ended.peak_bytes)
+    if ended.status != 0:
+        raise errors.converter_crashed(ended.status, listener.reason)
+    memory = read_memory_report(out)
+    if not memory.fits:
+        raise errors.does_not_fit(memory.available_bytes, memory.used_bytes, found.input_shape)
+    if memory.utilization > options.max_memory_utilization:
+        raise errors.above_limit(memory.utilization, options.max_memory_utilization, memory.used_bytes)
+    return memory
+
+
+def _does_not_fit(said: LogLine, out: Path, found: NetworkFile) -> JobFailed:
+    """With the figures of the report, which are exact, else those of the converter's message."""
+    try:
+        memory = read_memory_report(out)
+        available, required = memory.available_bytes, memory.used_bytes
+    except JobFailed:
+        sizes = errors.sizes_in(said.message)
+        if sizes is None:
+            return errors.converter_crashed(1, said.message)
+        available, required = map(parse_size, sizes)
+    return errors.does_not_fit(available, required, found.input_shape)
