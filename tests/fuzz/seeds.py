@@ -14,8 +14,7 @@ from shared.kit.packages.folder import write_package
 from shared.kit.packages.keys import generate
 from shared.kit.packages.signing import sign_package
 from shared.kit.packages.tars import pack
-from tests.shared.kit.packages.making import a_converted_zip, some_contents, some_facts
-from tests.shared.kit.packages.test_converted import parameters
+from tests.shared.kit.packages.making import a_converted_zip, parameters, some_contents, some_facts
 from tests.shared.kit.rpk.making import a_cpio, an_info, an_rpk, some_blocks, some_files
 
 INTERESTING = [0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -35,8 +34,7 @@ def package_seeds() -> tuple[list[bytes], TrustedKey]:
     folder = Path(tempfile.mkdtemp(prefix="picofleet-fuzz-"))
     try:
         key = generate(folder / "key.pem")
-        zipped = a_converted_zip(**{"dnnParams.xml": parameters()})
-        write_package(folder / "package", some_facts(), some_contents() | {"packerOut.zip": zipped, "network.rpk": an_rpk()})
+        write_package(folder / "package", some_facts(), some_contents() | {"network.rpk": an_rpk()})
         sign_package(folder / "package", folder / "key.pem")
         pack(folder / "package", folder / "package.tar")
         whole = (folder / "package.tar").read_bytes()
@@ -46,7 +44,7 @@ def package_seeds() -> tuple[list[bytes], TrustedKey]:
 
 
 def zip_seeds() -> list[bytes]:
-    return [a_converted_zip(), a_converted_zip(**{"dnnParams.xml": parameters()})]
+    return [a_converted_zip(), a_converted_zip(**{"dnnParams.xml": parameters("0.03125", "signed")})]
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from shared.contracts.jobs import Progress
+from shared.contracts.packages import CONVERTED
+from shared.kit.packages.converted import PARAMETERS, Converted, Network, read_converted, read_parameters
+from shared.kit.packages.errors import PackageUnreadable
 from shared.kit.toolchain.errors import ToolchainError
 from shared.kit.toolchain.place import Place, Ready, is_plain
 from workers.harness.context import Stopped
@@ -20,9 +23,7 @@ from workers.packaging.conversion_log import Listener, LogLine
 from workers.packaging.guarded import End, Ended, run
 from workers.packaging.memory_report import MemoryReport, parse_size, read_memory_report
 from workers.packaging.network_file import NetworkFile, describe, read_network
-from workers.packaging.packer_output import PARAMETERS, Network, PackerOutput, parse_parameters, read_packer_output
 
-PACKER_OUTPUT: Final = "packerOut.zip"
 _NETWORK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _HEAP_SHARE: Final = 0.5
 """Of the memory limit: the rest is for Java itself, a second Java that waits for the first, and Python."""
@@ -59,7 +60,7 @@ class Conversion:
 
     memory: MemoryReport
     networks: tuple[Network, ...]
-    output: PackerOutput | None
+    output: Converted | None
     folder: Path
     """packerOut.zip, dnnParams.xml and the memory report, as the converter wrote them."""
     converter: str
@@ -95,10 +96,11 @@ def convert(
         listener = Listener(on_stage=report, on_message=say, report_only=options.report_only)
         ended = _run(toolchain, model, work, network, options, limits, stop_requested, listener)
         memory = _judged(ended, listener, work.out, found, options, limits)
+        networks, output = _output(work.out, options)
         conversion = Conversion(
             memory=memory,
-            networks=parse_parameters((work.out / PARAMETERS).read_bytes()),
-            output=None if options.report_only else read_packer_output(work.out / PACKER_OUTPUT),
+            networks=networks,
+            output=output,
             folder=folder,
             converter=toolchain.mark.version,
             toolchain_digest=toolchain.mark.digest,
@@ -109,6 +111,15 @@ def convert(
         listener.finished()
         work.out.rename(folder)
         return conversion
+
+
+def _output(out: Path, options: Options) -> tuple[tuple[Network, ...], Converted | None]:
+    """The tensors, and what was packed. JobFailed (``bad_converter_output``) names what is wrong with it."""
+    try:
+        networks = read_parameters((out / PARAMETERS).read_bytes())
+        return networks, None if options.report_only else read_converted(out / CONVERTED)
+    except (OSError, PackageUnreadable) as exc:
+        raise errors.bad_output(str(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ def _show_manifest(manifest: "PackageManifest", signed: bool) -> None:
 
 def _show_converted(converted: "Converted", *, files: bool) -> None:
     if files:
-        rows = [[escaped(name), size(size_bytes)] for name, size_bytes in converted.files.items()]
+        show_fields([("converter", f"{converted.release}, {converted.stamp}"), ("contents", converted.content_digest)])
+        rows = [[escaped(each.name), size(each.size_bytes)] for each in converted.files]
         out().print(table(["file", "size"], rows))
     for network in converted.networks:
         rows = [
@@ -129,7 +130,7 @@ def _show_converted(converted: "Converted", *, files: bool) -> None:
                 direction,
                 "x".join(map(str, tensor.shape)),
                 f"{'int' if tensor.signed else 'uint'}{tensor.bits}",
-                str(tensor.scale),
+                f"{tensor.step:.10g}",
             ]
             for direction, tensors in (("input", network.inputs), ("output", network.outputs))
             for tensor in tensors

@@ -13,8 +13,7 @@ from shared.kit.packages.keys import generate
 from shared.kit.packages.signing import sign_package
 from shared.kit.packages.tars import pack
 from shared.kit.rpk.reader import read
-from tests.shared.kit.packages.making import a_converted_zip, some_contents, some_facts
-from tests.shared.kit.packages.test_converted import parameters
+from tests.shared.kit.packages.making import a_converted_zip, parameters, some_contents, some_facts
 from tests.shared.kit.rpk.making import an_info, an_rpk
 
 Run = Callable[..., Any]
@@ -25,8 +24,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``package``, ``package.tar.gz`` and ``packages.pem``. Read only."""
     folder = tmp_path_factory.mktemp("signed")
     generate(folder / "packages.pem")
-    zipped = a_converted_zip(**{"dnnParams.xml": parameters()})
-    write_package(folder / "package", some_facts(), some_contents() | {"packerOut.zip": zipped, "network.rpk": an_rpk()})
+    write_package(folder / "package", some_facts(), some_contents() | {"network.rpk": an_rpk()})
     sign_package(folder / "package", folder / "packages.pem")
     pack(folder / "package", folder / "package.tar.gz", gzipped=True)
     return folder

@@ -1,5 +1,6 @@
 """What a small package is made of: everything that a package must have."""
 
+import hashlib
 import io
 import json
 import zipfile
@@ -26,11 +27,29 @@ def some_facts(**changes: Any) -> PackageFacts:
     )
 
 
-def a_converted_zip(**files: bytes) -> bytes:
+PARAMETERS = (Path(__file__).parent / "golden" / "dnnParams.xml").read_bytes()
+"""As the converter writes them of PicoSAM2."""
+STAMP = "Wed Nov 25 04:36:29 UTC 2026"
+
+
+def parameters(scale: str = "0.00390625", sign: str = "unsigned") -> bytes:
+    """With another input."""
+    return PARAMETERS.replace(b'scale="0.00390625" format="unsigned"', f'scale="{scale}" format="{sign}"'.encode())
+
+
+def a_converted_zip(*, stamp: str = STAMP, changes: dict[str, bytes | None] | None = None, **files: bytes) -> bytes:
+    """A packerOut.zip with a manifest that fits; ``changes``: files set anew, or left out, after that."""
+    packed = {"l2staticData.bin": b"\1\2" * 500, "verTable.txt": b"3.19", "dnnParams.xml": PARAMETERS} | files
+    entries: dict[str, Any] = {"Release Version": "3.19.1", "Date Info": stamp}
+    for name, content in packed.items():
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest().upper()
+        entries[name] = {"LoadAddr": "NA", "File": name, "md5": md5, "Version": "3.19.1", "Size": len(content)}
+    present = {**packed, "manifest.json": json.dumps(entries).encode(), **(changes or {})}
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in ({"l2staticData.bin": b"\1\2" * 500, "verTable.txt": b"3.19"} | files).items():
-            archive.writestr(zipfile.ZipInfo(name), content)
+        for name, content in present.items():
+            if content is not None:
+                archive.writestr(zipfile.ZipInfo(name), content)
     return made.getvalue()
 
 

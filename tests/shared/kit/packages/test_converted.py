@@ -1,48 +1,36 @@
-"""packerOut.zip is looked into, never trusted."""
+"""packerOut.zip: one like the converter's, and such as somebody else might put in its place."""
 
 import stat
 import zipfile
 
 import pytest
 
-from shared.kit.packages.converted import Tensor, read_converted, warnings
+from shared.kit.packages.converted import Tensor, read_converted, read_parameters, warnings
 from shared.kit.packages.errors import PackageUnreadable
-from tests.shared.kit.packages.making import a_converted_zip
-
-PARAMETERS = """<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
-<dnnParams><networks><network name="picosam2" ordinal="0" type="">
-  <inputTensors><inputTensor ordinal="0" name="window" bitsPerElement="8" shift="0" scale="{scale}" format="{format}">
-   <dimensions>
-    <dimension size="96" serializationOrder="0" ordinal="2" padding="0"/>
-    <dimension size="3" serializationOrder="2" ordinal="0" padding="0"/>
-    <dimension size="96" serializationOrder="1" ordinal="1" padding="0"/>
-  </dimensions></inputTensor></inputTensors>
-  <outputTensors><outputTensor ordinal="0" name="logits" bitsPerElement="8" shift="0" scale="0.25" format="signed"><dimensions>
-    <dimension size="1" serializationOrder="0" ordinal="0" padding="0"/>
-    <dimension size="96" serializationOrder="1" ordinal="1" padding="0"/>
-    <dimension size="96" serializationOrder="2" ordinal="2" padding="0"/>
-  </dimensions></outputTensor></outputTensors>
-</network></networks></dnnParams>"""
+from tests.shared.kit.packages.making import PARAMETERS, STAMP, a_converted_zip, parameters
 
 
-def parameters(scale="0.00390625", format_="unsigned"):
-    return PARAMETERS.format(scale=scale, format=format_).encode()
-
-
-def converted(tmp_path, **files):
+def converted(tmp_path, **what):
     path = tmp_path / "packerOut.zip"
-    path.write_bytes(a_converted_zip(**files))
+    path.write_bytes(a_converted_zip(**what))
     return path
 
 
-def test_files_and_tensors_are_told(tmp_path):
-    found = read_converted(converted(tmp_path, **{"dnnParams.xml": parameters()}))
-    assert found.files == {"l2staticData.bin": 1000, "verTable.txt": 4, "dnnParams.xml": len(parameters())}
-    network = found.networks[0]
-    assert network.name == "picosam2"
-    assert network.inputs == (Tensor(name="window", shape=(3, 96, 96), bits=8, scale=1 / 256, signed=False),)
-    assert network.outputs == (Tensor(name="logits", shape=(1, 96, 96), bits=8, scale=0.25, signed=True),)
+def test_tensors_files_and_stamps_are_told(tmp_path):
+    found = read_converted(converted(tmp_path))
+    assert (found.release, found.stamp) == ("3.19.1", STAMP)
+    sizes = {file.name: file.size_bytes for file in found.files}
+    assert sizes == {"l2staticData.bin": 1000, "verTable.txt": 4, "dnnParams.xml": len(PARAMETERS)}
+    (network,) = found.networks
+    assert network.name == "pico"
+    (window,), (logits,) = network.inputs, network.outputs
+    assert (window.shape, window.bits, window.signed, window.step, window.persistent) == ((3, 96, 96), 8, False, 1 / 256, True)
+    assert (logits.shape, logits.bits, logits.signed, logits.step, logits.persistent) == ((1, 96, 96), 8, True, 1 / 512, None)
     assert warnings(found) == []
+
+
+def test_a_shift_halves_what_a_code_is_worth():
+    assert Tensor(name="x", shape=(1,), bits=8, signed=True, scale=0.5, shift=3).step == 1 / 16
 
 
 def test_an_input_that_was_calibrated_on_mean_and_std_is_warned_of(tmp_path):
@@ -50,8 +38,35 @@ def test_an_input_that_was_calibrated_on_mean_and_std_is_warned_of(tmp_path):
     assert "1.8 times the contrast" in told
 
 
-def test_without_parameters_there_are_no_networks(tmp_path):
-    assert read_converted(converted(tmp_path)).networks == ()
+def test_the_content_digest_leaves_out_stamps_and_nothing_else(tmp_path):
+    first = read_converted(converted(tmp_path))
+    later = read_converted(converted(tmp_path, stamp="Thu Nov 26 05:00:00 UTC 2026"))
+    assert first.stamp != later.stamp
+    assert first.content_digest == later.content_digest
+    other = read_converted(converted(tmp_path, **{"dnnParams.xml": parameters("0.0078125")}))
+    assert other.content_digest != first.content_digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"l2staticData.bin": b"\2" * 1000}, "'l2staticData.bin' is not the file"),
+        ({"verTable.txt": None}, "'verTable.txt' is not the file"),
+        ({"more.bin": b"1"}, "does not list 'more.bin'"),
+        ({"manifest.json": None}, "no manifest.json"),
+        ({"manifest.json": b"[]"}, "no JSON object"),
+        ({"manifest.json": b"{"}, "is no JSON"),
+        ({"manifest.json": b"[" * 100_000}, "is no JSON"),
+        ({"manifest.json": b" " * (2 << 20)}, "sensible size"),
+        ({"manifest.json": b'{"Release Version": "3", "Date Info": "now"}'}, "does not list"),
+        ({"manifest.json": b'{"Date Info": "now"}'}, "no Release Version"),
+        ({"manifest.json": b'{"Release Version": "3", "Date Info": "now", "a": {"File": "b"}}'}, "manifest.json: Size"),
+        ({"a/b": b"1"}, "nested deeper"),
+    ],
+)
+def test_an_output_that_was_tampered_with_is_refused(tmp_path, changes, told):
+    with pytest.raises(PackageUnreadable, match=rf"packerOut\.zip, .*{told}"):
+        read_converted(converted(tmp_path, changes=changes))
 
 
 @pytest.mark.parametrize(
@@ -61,15 +76,20 @@ def test_without_parameters_there_are_no_networks(tmp_path):
         (b"\xff\xfe", "no element"),
         (b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>&a;</x>', "with declarations"),
         (b"<x>" + b" " * 300_000 + b"</x>", "too large"),
+        (b"<dnnParams/>", "no network"),
         (parameters("wide"), "misstates"),
-        (parameters().replace(b' scale="0.25"', b""), "lacks or misstates 'scale'"),
+        (parameters("inf"), "a scale of inf"),
+        (parameters(sign="other"), "misstates 'other'"),
+        (PARAMETERS.replace(b'size="96"', b'size="0"'), "the dimensions"),
+        (PARAMETERS.replace(b'shift="0"', b'shift="-99999"'), "misstates"),
+        (PARAMETERS.replace(b'bitsPerElement="8"', b""), "lacks or misstates 'bitsPerElement'"),
+        (PARAMETERS.replace(b"<dimension ", b"<other "), "the dimensions"),
         (b"<a>" * 40_000, ""),
     ],
-    ids=["cut", "binary", "entities", "large", "scale", "no scale", "deep"],
 )
-def test_parameters_that_say_what_cannot_be_are_refused(tmp_path, content, told):
+def test_parameters_that_say_what_cannot_be_are_refused(content, told):
     with pytest.raises(PackageUnreadable, match=rf"packerOut\.zip, dnnParams\.xml.*{told}"):
-        read_converted(converted(tmp_path, **{"dnnParams.xml": content}))
+        read_parameters(content)
 
 
 def test_hostile_zips_are_refused(tmp_path):
@@ -78,18 +98,23 @@ def test_hostile_zips_are_refused(tmp_path):
         archive.writestr("zeros", bytes(64 * 1024**2))
     with pytest.raises(PackageUnreadable, match="unpacks to more than"):
         read_converted(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(100):
+            archive.writestr(f"f{number}", b"")
+    with pytest.raises(PackageUnreadable, match="more than 64 files"):
+        read_converted(path)
     for name, mode in (("../evil", stat.S_IFREG), ("evil", stat.S_IFLNK)):
         member = zipfile.ZipInfo(name)
         member.external_attr = (mode | 0o777) << 16
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(member, b"/etc/passwd")
-        with pytest.raises(PackageUnreadable, match=r"packerOut\.zip: '.*evil' is"):
+        with pytest.raises(PackageUnreadable, match=r"packerOut\.zip, '.*evil' is"):
             read_converted(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("twice", b"1")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("twice", b"2")
-    with pytest.raises(PackageUnreadable, match="'twice' twice"):
+    with pytest.raises(PackageUnreadable, match="'twice' is there twice"):
         read_converted(path)
     path.write_bytes(b"9464")
     with pytest.raises(PackageUnreadable, match="is no zip"):
