@@ -72,6 +72,11 @@ class Home:
         return self.keys / "worker.key"
 
     @property
+    def package_key(self) -> Path:
+        """The private key that signs packages."""
+        return self.keys / "packages.pem"
+
+    @property
     def redis_password(self) -> Path:
         """Without it any user of the machine could give commands to our Redis."""
         return self.keys / "redis.key"

@@ -147,6 +147,7 @@ def _jobs(setup: Setup) -> Program:
         "PICOFLEET_JOBS_DATASET_ROOTS": json.dumps([str(root) for root in setup.dataset_roots]),
         "PICOFLEET_JOBS_ADMIN_KEY_FILE": str(home.admin_key),
         "PICOFLEET_JOBS_WORKER_KEY_FILE": str(home.worker_key),
+        "PICOFLEET_JOBS_PACKAGE_KEY": str(home.package_key),
         "PICOFLEET_JOBS_HOST": LOOPBACK,
         "PICOFLEET_JOBS_PORT": str(setup.ports["jobs"]),
     }

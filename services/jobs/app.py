@@ -28,6 +28,8 @@ from services.jobs.keys.loops import LOOPS as KEY_LOOPS
 from services.jobs.keys.router import router as keys
 from services.jobs.models.loops import LOOPS as MODEL_LOOPS
 from services.jobs.models.router import router as models
+from services.jobs.packages.router import router as packages
+from services.jobs.packages.signer import Signer
 from services.jobs.pipelines.loops import LOOPS as PIPELINE_LOOPS
 from services.jobs.pipelines.router import router as pipelines
 from services.jobs.runtime import ServiceLoop, Services
@@ -59,6 +61,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     worker_jobs,
     workers,
     models,
+    packages,
     teachers,
     pipelines,
     sweeps,
@@ -115,6 +118,7 @@ def build_services(settings: JobsSettings, runner_wake: Any, stopping: threading
         messenger=messenger,
         wakeups=Wakeups(),
         mlflow=MlflowApi(settings.mlflow_url, timeout_s=5),
+        signer=Signer.of(settings),
         stopping=stopping,
     )
 
@@ -143,6 +147,7 @@ def _ensure_keys(services: Services) -> None:
         for path, scope in files:
             if path is not None:
                 ensure_key(session, path, name=scope.value, scope=scope)
+    services.signer.ensure()
 
 
 def _stop(services: Services, runner: LoopRunner[Services], keyring: KeyRing) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from services.jobs.jobs.messenger import Messenger
 from services.jobs.jobs.wakeups import Wakeups
+from services.jobs.packages.signer import Signer
 from services.jobs.settings import JobsSettings
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
@@ -34,6 +35,7 @@ class Services:
     messenger: Messenger
     wakeups: Wakeups
     mlflow: MlflowApi
+    signer: Signer
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the service goes down: streams and listening loops end."""
 

@@ -26,6 +26,13 @@ class JobsSettings(KitSettings):
     )
     admin_key_file: Path | None = Field(default=None, description="made with mode 600 at the first start; None: no such key")
     worker_key_file: Path | None = Field(default=None, description="the same with the scope worker")
+    package_key: str | None = Field(
+        default=None,
+        description="signs packages: a file, made with mode 600 at the first start, or a PKCS#11 URI; None: none are made",
+    )
+    package_public_keys_file: Path | None = Field(
+        default=None, description="list of the public keys that are trusted; None: beside the key file"
+    )
     host: str = "127.0.0.1"
     port: int = Field(default=8001, ge=0, le=65535)
     json_logs: bool = True

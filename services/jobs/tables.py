@@ -6,7 +6,7 @@ from typing import Final
 from shared.kit import idempotency
 from shared.kit.database import Base
 
-MODELS: Final = ("keys", "datasets", "shards", "jobs", "models", "workers", "pipelines", "sweeps")
+MODELS: Final = ("keys", "datasets", "shards", "jobs", "models", "packages", "workers", "pipelines", "sweeps")
 """Features with a ``models`` module."""
 
 for _feature in MODELS:

@@ -9,6 +9,7 @@ from shared.contracts.base import Digest, Figures, Lenient, Strict, Tags, Timest
 from shared.contracts.distillation import DistillationSpec
 from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.imports import DatasetImportSpec, ModelImportSpec
+from shared.contracts.packaging import PackagingSpec
 from shared.contracts.quantization import QuantizationSpec
 from shared.contracts.training import TrainingSpec
 
@@ -20,6 +21,7 @@ class JobKind(StrEnum):
     DISTILLATION = "distillation"
     EVALUATION = "evaluation"
     QUANTIZATION = "quantization"
+    PACKAGING = "packaging"
     DATASET_IMPORT = "dataset_import"
     MODEL_IMPORT = "model_import"
 
@@ -42,7 +44,7 @@ class JobState(StrEnum):
 
 
 JobSpec = Annotated[
-    TrainingSpec | DistillationSpec | EvaluationSpec | QuantizationSpec | DatasetImportSpec | ModelImportSpec,
+    TrainingSpec | DistillationSpec | EvaluationSpec | QuantizationSpec | PackagingSpec | DatasetImportSpec | ModelImportSpec,
     Field(discriminator="kind"),
 ]
 
@@ -70,6 +72,10 @@ class EvaluationSubmission(Submission, EvaluationSpec):
 
 class QuantizationSubmission(Submission, QuantizationSpec):
     """Body of `POST /v1/jobs/quantization`."""
+
+
+class PackagingSubmission(Submission, PackagingSpec):
+    """Body of `POST /v1/jobs/packaging`."""
 
 
 class ModelImportSubmission(Submission, ModelImportSpec):

@@ -86,7 +86,7 @@ class Claim(Lenient):
     checkpoint: Checkpoint | None = None
     mlflow_run_id: str | None = None
     datasets: list[DatasetGrant] = Field(
-        default_factory=list, description="in the spec's order: train... or calibration, validation"
+        default_factory=list, description="in the spec's order: train... or calibration, validation; golden"
     )
     models: dict[str, ModelGrant] = Field(
         default_factory=dict, description="by role: initial_model, teacher, model, models.0, models.1, ..."
@@ -157,6 +157,7 @@ class FinishIn(Lenient):
     outputs: list[JobOutput] = Field(default_factory=list, description="blobs and datasets; models go into `register`")
     register_models: list[RegisterModel] = Field(default_factory=list)
     dataset: "ImportedDataset | None" = None
+    package: "MadePackage | None" = None
 
 
 class ImportedDataset(Lenient):
@@ -168,6 +169,12 @@ class ImportedDataset(Lenient):
     archive: Digest | None = Field(default=None, description="blob of a generated dataset's files")
     splits: dict[str, dict[str, int]]
     problems: dict[str, int] = Field(default_factory=dict)
+
+
+class MadePackage(Lenient):
+    """A package that a packaging job made, unsigned and without its release number: both come from the service."""
+
+    blob: Digest = Field(description="a tar")
 
 
 FinishIn.model_rebuild()

@@ -1,10 +1,13 @@
 """What kinds of jobs there are, with the schema of their submission and an example that works."""
 
+from collections.abc import Callable, Mapping
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.jobs.datasets.models import Dataset
 from services.jobs.models.models import ModelVersion, RegistrationState
+from services.jobs.models.references import SENSOR_QUANTIZATION
 from shared.contracts.datasets import DatasetIn, DatasetSelection, DatasetState, GeneratorSource
 from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, ModelTeacher, SamTeacher, Teacher
 from shared.contracts.evaluation import EvaluatedModel
@@ -15,11 +18,13 @@ from shared.contracts.jobs import (
     JobKind,
     JobKindOut,
     ModelImportSubmission,
+    PackagingSubmission,
     QuantizationSubmission,
     Submission,
     TrainingSubmission,
 )
-from shared.contracts.models import QUANTIZATION_TAG
+from shared.contracts.models import PACKAGE_TAG, QUANTIZATION_TAG
+from shared.contracts.packaging import GoldenWindows
 from shared.contracts.quantization import Calibration
 from shared.kit.blobs import BlobStore
 
@@ -32,6 +37,7 @@ def describe(session: Session, blobs: BlobStore) -> list[JobKindOut]:
         _distillation(train, validation, _teacher(session, blobs)),
         _evaluation(validation, _newest_version(session)),
         _quantization(train, validation, _newest_version(session)),
+        _packaging(validation, _newest_for_sensor(session)),
         _dataset_import(),
         _model_import(),
     ]
@@ -83,6 +89,15 @@ def _quantization(train: DatasetSelection, validation: DatasetSelection, model: 
     return _submitted(JobKind.QUANTIZATION, description, example)
 
 
+def _packaging(golden: DatasetSelection, model: str) -> JobKindOut:
+    example = PackagingSubmission(name="for-cameras", model=model, golden=GoldenWindows(dataset=golden))
+    description = (
+        "Converts a version that is quantized for the IMX500 with Sony's converter, sees that it fits the sensor, and makes a "
+        "package of it that cameras install: with golden frames, a model card and a bill of materials, signed by the service."
+    )
+    return _submitted(JobKind.PACKAGING, description, example)
+
+
 def _teacher(session: Session, blobs: BlobStore) -> Teacher:
     """SAM 2.1 of a size that is here, else the newest version."""
     for published in PUBLISHED_CHECKPOINTS.values():
@@ -93,10 +108,19 @@ def _teacher(session: Session, blobs: BlobStore) -> Teacher:
 
 def _newest_version(session: Session) -> str:
     """Of the newest hundred the first float one, as name/version; what the first training makes if there is none."""
+    return _newest(session, lambda tags: QUANTIZATION_TAG not in tags and PACKAGE_TAG not in tags) or "picosam2/1"
+
+
+def _newest_for_sensor(session: Session) -> str:
+    """The same of those that are quantized for the sensor."""
+    return _newest(session, lambda tags: tags.get(QUANTIZATION_TAG) == SENSOR_QUANTIZATION) or "picosam2.imx500/1"
+
+
+def _newest(session: Session, fits: Callable[[Mapping[str, str]], bool]) -> str | None:
     registered = select(ModelVersion).where(ModelVersion.state == RegistrationState.REGISTERED)
     newest = session.scalars(registered.order_by(ModelVersion.id.desc()).limit(100))
-    row = next((each for each in newest if QUANTIZATION_TAG not in each.tags), None)
-    return f"{row.name}/{row.version}" if row else "picosam2/1"
+    row = next((each for each in newest if fits(each.tags)), None)
+    return f"{row.name}/{row.version}" if row else None
 
 
 def _dataset_import() -> JobKindOut:

@@ -1,7 +1,8 @@
 """What workers ask for: claim, heartbeat, report, checkpoint, finish. Every message after the claim carries its token."""
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from services.jobs.jobs.errors import JobChanged, NotClaimable, StaleToken
 from services.jobs.jobs.models import Job
 from services.jobs.jobs.repository import NewEvent
 from services.jobs.models import service as models
+from services.jobs.packages.publishing import Published
 from shared.contracts.base import Digest, is_id
 from shared.contracts.jobs import EventType, JobError, JobKind, JobOutput, JobSpec, JobState
 from shared.contracts.worker import (
@@ -28,6 +30,8 @@ from shared.kit.database import db_now
 from shared.kit.problems import InvalidRequest
 
 _SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+Publish: TypeAlias = Callable[[Session, Job], Published]
+"""Signs the package that came with the message, in the transaction that ends its job."""
 
 
 def claim(session: Session, job_id: str, *, worker: str, lease: timedelta) -> Claim | NotClaimable:
@@ -110,11 +114,12 @@ def keep_checkpoint(
     return _answer(job, lease), repository.unnamed(session, older)
 
 
-def finish(session: Session, job_id: str, body: FinishIn) -> list[Digest]:
+def finish(session: Session, job_id: str, body: FinishIn, publish: Publish | None = None) -> list[Digest]:
     """The holder's last word. Repeated by the same claim it is acknowledged and changes nothing; else StaleToken.
 
-    Returns the blobs that no checkpoint names any more, to be deleted after the commit: a job that succeeded needs none.
-    Raises InvalidRequest for an import that succeeded without saying what it found.
+    Returns the blobs that nothing names any more, to be deleted after the commit: a job that succeeded needs no checkpoint, and
+    a package is kept as it was signed. Raises InvalidRequest for an import that succeeded without saying what it found, or a
+    packaging without a package; what ``publish`` raises.
     """
     job = service.locked(session, job_id)
     if job.attempt != body.token or not (job.state in HELD or job.state.is_final):
@@ -122,7 +127,10 @@ def finish(session: Session, job_id: str, body: FinishIn) -> list[Digest]:
     if job.state.is_final:
         return []
     steps = job.standing.finished(_outcome(body), body.error)
+    published = None
     if steps[-1].state is JobState.SUCCEEDED:
+        published = _published(session, job, publish)
+        body = _with_package(body, published)
         _succeed(session, job, body)
     elif body.error is not None and steps[-1].state is not JobState.FAILED:
         moves.note(session, job_id, [_log_event(_last_words(job, body.error))])
@@ -131,7 +139,26 @@ def finish(session: Session, job_id: str, body: FinishIn) -> list[Digest]:
         return []
     needless, ended.checkpoint = ended.checkpoint, None
     session.flush()
-    return repository.unnamed(session, needless)
+    return [*repository.unnamed(session, needless), *([published.unsigned] if published else [])]
+
+
+def _published(session: Session, job: Job, publish: Publish | None) -> Published | None:
+    if job.kind is not JobKind.PACKAGING:
+        return None
+    if publish is not None:
+        return publish(session, job)
+    if not job.spec["dry_run"]:
+        raise InvalidRequest.of_field("body.package", "a packaging that succeeded has to bring a package")
+    return None
+
+
+def _with_package(body: FinishIn, published: Published | None) -> FinishIn:
+    """What the worker said, and what only the service knows: release number, digest and key of the signed package."""
+    if published is None:
+        return body
+    registered = [each.model_copy(update={"tags": each.tags | published.tags}) for each in body.register_models]
+    gained = {"result": body.result | published.result, "outputs": [*body.outputs, published.output]}
+    return body.model_copy(update={**gained, "register_models": registered})
 
 
 def _succeed(session: Session, job: Job, body: FinishIn) -> None:

@@ -12,12 +12,14 @@ from services.jobs.jobs import events, kinds, listing, service, submission, view
 from services.jobs.jobs.errors import JobChanged, JobNotCancellable, JobNotFound, JobNotRetryable
 from services.jobs.jobs.schemas import JobFilters, LogLinesOut, Retry
 from services.jobs.models.errors import RegistryAway
+from services.jobs.packages.errors import PackagesNotSigned
 from services.jobs.runtime import Services, ServicesDep
 from shared.contracts.jobs import (
     DistillationSubmission,
     EvaluationSubmission,
     JobKindOut,
     JobOut,
+    PackagingSubmission,
     QuantizationSubmission,
     TrainingSubmission,
 )
@@ -67,6 +69,19 @@ def submit_quantization(
     body: QuantizationSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
 ) -> Response:
     """Queue a quantization job: a float version becomes one of 8-bit numbers, for the sensor or for CPUs."""
+    return _submit(body, session, once, services, actor)
+
+
+@router.post(
+    "/packaging",
+    status_code=status.HTTP_201_CREATED,
+    response_model=JobOut,
+    responses=problem_responses(InvalidRequest, DatasetNotReady, IdempotencyConflict, RegistryAway, PackagesNotSigned),
+)
+def submit_packaging(
+    body: PackagingSubmission, session: SessionDep, once: OnceDep, services: ServicesDep, actor: OperatorActor
+) -> Response:
+    """Queue a packaging job: a version quantized for the IMX500 becomes a signed package that cameras install."""
     return _submit(body, session, once, services, actor)
 
 

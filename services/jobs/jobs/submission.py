@@ -26,14 +26,21 @@ from shared.contracts.jobs import (
     JobParent,
     JobSpec,
     ModelImportSubmission,
+    PackagingSubmission,
     QuantizationSubmission,
     TrainingSubmission,
 )
+from shared.contracts.packaging import PackagingSpec
 from shared.contracts.worker import ModelGrant
 from shared.kit.problems import InvalidRequest, Problem, field_errors
 
 Body: TypeAlias = (
-    TrainingSubmission | DistillationSubmission | EvaluationSubmission | QuantizationSubmission | ModelImportSubmission
+    TrainingSubmission
+    | DistillationSubmission
+    | EvaluationSubmission
+    | QuantizationSubmission
+    | PackagingSubmission
+    | ModelImportSubmission
 )
 
 BODIES: Final[Mapping[JobKind, type[Body]]] = {
@@ -41,6 +48,7 @@ BODIES: Final[Mapping[JobKind, type[Body]]] = {
     JobKind.DISTILLATION: DistillationSubmission,
     JobKind.EVALUATION: EvaluationSubmission,
     JobKind.QUANTIZATION: QuantizationSubmission,
+    JobKind.PACKAGING: PackagingSubmission,
     JobKind.MODEL_IMPORT: ModelImportSubmission,
 }
 """What can be submitted. A dataset is imported by registering it, so it is not here."""
@@ -89,12 +97,14 @@ def look_up(services: Services, body: Body, *, place: str = "body", unknown: Col
 
 
 def _version(services: Services, named: NamedModel, place: str) -> ModelGrant | Problem:
-    return references.look_up(services.mlflow, named.reference, f"{place}.{named.field}", is_float=named.is_float)
+    return references.look_up(services.mlflow, named.reference, f"{place}.{named.field}", kind=named.kind)
 
 
 def _with_blobs(services: Services, spec: JobSpec, place: str, unknown: Collection[str]) -> JobSpec:
     if isinstance(spec, ModelImportSpec) and not needs.is_left_out("blob", unknown):
         _check_upload(services, spec, place)
+    if isinstance(spec, PackagingSpec) and not spec.dry_run:
+        services.signer.require()
     if isinstance(spec, DistillationSpec) and isinstance(spec.teacher, SamTeacher):
         if needs.is_left_out("teacher", unknown):
             return spec

@@ -1,18 +1,22 @@
 """The worker protocol's routes on jobs: `shared.contracts.worker` has the messages."""
 
+from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, status
 
 from services.jobs.jobs import protocol
 from services.jobs.jobs.errors import JobNotFound, NotClaimable, StaleToken
+from services.jobs.packages import publishing
+from services.jobs.packages.errors import SigningUnavailable
 from services.jobs.runtime import ServicesDep
 from shared.contracts.keys import Scope
 from shared.contracts.worker import CheckpointIn, Claim, ClaimIn, FinishIn, HeartbeatIn, HeartbeatOut, ReportIn
 from shared.kit.auth import requires
 from shared.kit.database import SessionDep
-from shared.kit.problems import problem_responses
+from shared.kit.problems import InvalidRequest, problem_responses
 
 router = APIRouter(prefix="/v1/worker/jobs/{job_id}", tags=["worker protocol"], dependencies=[requires(Scope.WORKER)])
 _STALE = problem_responses(JobNotFound, StaleToken)
@@ -58,7 +62,16 @@ def keep_checkpoint(
     return answer
 
 
-@router.post("/finish", status_code=status.HTTP_204_NO_CONTENT, responses=_STALE)
+@router.post(
+    "/finish",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problem_responses(JobNotFound, StaleToken, InvalidRequest, SigningUnavailable),
+)
 def finish(job_id: str, body: FinishIn, session: SessionDep, services: ServicesDep, after: BackgroundTasks) -> None:
-    """The last word on a claim. Repeating it is harmless."""
-    after.add_task(services.blobs.delete_all, protocol.finish(session, job_id, body))
+    """The last word on a claim. Repeating it is harmless. A package that comes with it is numbered and signed."""
+    with ExitStack() as stack:
+        publish = None
+        if body.package is not None:
+            made = stack.enter_context(publishing.unpacked(services.blobs, body.package))
+            publish = partial(publishing.publish, blobs=services.blobs, signer=services.signer, made=made)
+        after.add_task(services.blobs.delete_all, protocol.finish(session, job_id, body, publish))

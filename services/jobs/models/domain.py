@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final, Self
 
 ALIAS_RULE: Final = (
@@ -38,6 +39,17 @@ class Reference:
             raise ValueError(f"{text!r} names no model version")
         version = match["version"]
         return cls(match["name"], int(version) if version else None, match["alias"])
+
+
+class Kind(StrEnum):
+    """What sort of version a job can use. A package has no network that any job could begin with."""
+
+    NETWORK = "network"
+    """Whatever runs: float or quantized."""
+    FLOAT = "float"
+    """With float weights, which a quantized version does not have."""
+    SENSOR = "sensor"
+    """Quantized for the IMX500: with the file that the converter takes."""
 
 
 def retry_after(attempts: int) -> timedelta:

@@ -1,31 +1,32 @@
 """From `name/version` or `name@alias` in a user's request to the version that a worker is told."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from services.jobs.models import repository, service
-from services.jobs.models.domain import REFERENCE_RULE, Reference
+from services.jobs.models.domain import REFERENCE_RULE, Kind, Reference
 from services.jobs.models.errors import RegistryAway, RegistryRefused
-from shared.contracts.models import PARENT_VERSION_TAG, QUANTIZATION_TAG
+from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.problems import InvalidRequest, Problem
 
+SENSOR_QUANTIZATION: Final = "fake_quant"
+"""What the tag of a version says that was quantized for the sensor."""
 
-def resolve(mlflow: MlflowApi, text: str, *, field: str = "body.initial_model", is_float: bool = False) -> ModelGrant:
+
+def resolve(mlflow: MlflowApi, text: str, *, field: str = "body.initial_model", kind: Kind = Kind.NETWORK) -> ModelGrant:
     """What ``text`` means at this moment. Ask before the transaction begins, then ``hold`` in it.
 
-    Raises InvalidRequest for ``field`` if there is no such version, or a quantized one where it must be ``is_float``;
-    RegistryAway.
+    Raises InvalidRequest for ``field`` if there is no such version, or none of this ``kind``; RegistryAway.
     """
     try:
         reference = Reference.parse(text)
         version = _version(mlflow, reference)
         found = mlflow.get_version(reference.name, version)
-        if is_float:
-            _require_float(f"{reference.name}/{version}", found, field)
+        _require(kind, f"{reference.name}/{version}", found, field)
         return ModelGrant(name=reference.name, version=version, artifact_uri=service.source_of(mlflow, found))
     except ValueError as exc:
         raise InvalidRequest.of_field(field, str(exc), f"expected {REFERENCE_RULE}") from exc
@@ -46,19 +47,30 @@ def _version(mlflow: MlflowApi, reference: Reference) -> int:
     return aliases[reference.alias]
 
 
-def _require_float(name: str, found: Mapping[str, Any], field: str) -> None:
+def _require(kind: Kind, name: str, found: Mapping[str, Any], field: str) -> None:
     tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-    if (quantized := tags.get(QUANTIZATION_TAG)) is None:
-        return
-    parent = tags.get(PARENT_VERSION_TAG)
-    hint = f"name the float version that it was made from, {parent}" if parent else "name a float version"
-    raise InvalidRequest.of_field(field, f"{name} is quantized already ({quantized}), and has no float weights", hint)
+    parent, quantized = tags.get(PARENT_VERSION_TAG), tags.get(QUANTIZATION_TAG)
+    if PACKAGE_TAG in tags:
+        hint = f"name the version that it was made from, {parent}" if parent else "name a version with a network"
+        raise InvalidRequest.of_field(field, f"{name} is a package for cameras, not a network that a job could use", hint)
+    if kind is Kind.FLOAT and quantized is not None:
+        hint = f"name the float version that it was made from, {parent}" if parent else "name a float version"
+        raise InvalidRequest.of_field(field, f"{name} is quantized already ({quantized}), and has no float weights", hint)
+    if kind is Kind.SENSOR and quantized is None:
+        hint = f"quantize it first (`picofleet quantize {name}`, platform imx500) and name the version that this makes"
+        raise InvalidRequest.of_field(field, f"{name} is a float version, which the sensor cannot run", hint)
+    if kind is Kind.SENSOR and quantized != SENSOR_QUANTIZATION:
+        source = f"{parent}, from which it was made," if parent else "its float version"
+        hint = f"quantize {source} for platform imx500 and name the version that this makes"
+        raise InvalidRequest.of_field(field, f"{name} is quantized for CPUs ({quantized}), which the sensor cannot run", hint)
 
 
-def look_up(mlflow: MlflowApi, text: str, field: str = "body.initial_model", *, is_float: bool = False) -> ModelGrant | Problem:
+def look_up(
+    mlflow: MlflowApi, text: str, field: str = "body.initial_model", *, kind: Kind = Kind.NETWORK
+) -> ModelGrant | Problem:
     """As ``resolve``, but a refusal is handed on to ``hold``: a repeated request gets its first answer all the same."""
     try:
-        return resolve(mlflow, text, field=field, is_float=is_float)
+        return resolve(mlflow, text, field=field, kind=kind)
     except Problem as problem:
         return problem
 

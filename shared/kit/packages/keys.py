@@ -35,7 +35,7 @@ def generate(path: Path) -> TrustedKey:
     _place(path, pem, 0o600)
     public = _pem(private.public_key())
     _place(public_path, public.encode(), 0o644)
-    return TrustedKey(id=key_id(private.public_key()), public_key=public)
+    return public_of(private)
 
 
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -66,6 +66,12 @@ def public_key(pem: str, *, name: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise KeyFileRefused(f"{name} holds no ECDSA P-256 key")
     return key
+
+
+def public_of(key: ec.EllipticCurvePrivateKey, *, comment: str = "") -> TrustedKey:
+    """The entry of a key list for whoever verifies what ``key`` signs."""
+    public = key.public_key()
+    return TrustedKey(id=key_id(public), public_key=_pem(public), comment=comment)
 
 
 def key_id(key: ec.EllipticCurvePublicKey) -> str:

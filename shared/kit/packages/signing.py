@@ -1,5 +1,6 @@
 """Signs packages and release statements, through OpenSSF model-signing (the extra ``signing``)."""
 
+import importlib
 import os
 import tempfile
 from pathlib import Path
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from model_signing import signing
 
 PKCS11: Final = "pkcs11:"
+
+
+def make_ready() -> None:
+    """Import what signing needs, which takes a second: for a caller who must be quick later."""
+    importlib.import_module("model_signing.signing")
 
 
 def sign_package(folder: Path, key: Path | str) -> bytes:

@@ -48,7 +48,7 @@ def test_replicas_that_start_together_migrate_once(empty_database):
             migrated.result()
     engine = make_engine(empty_database)
     with engine.connect() as connection:
-        assert MigrationContext.configure(connection).get_current_revision() == "0003"
+        assert MigrationContext.configure(connection).get_current_revision() == "0004"
     engine.dispose()
 
 

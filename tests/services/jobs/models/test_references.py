@@ -1,14 +1,17 @@
 """A job that starts from a registered version."""
 
+import re
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from services.jobs.models import references
+from services.jobs.models import references, registration
+from services.jobs.models.domain import Kind
 from services.jobs.models.errors import RegistryAway, VersionInUse
 from services.jobs.models.service import delete_version
+from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.kit.mlflow_api import MlflowApi
 from shared.kit.problems import InvalidRequest
 
@@ -79,3 +82,34 @@ def test_the_service_imports_neither_mlflow_nor_torch():
     """MLflow's client alone would take 2 of the 3 seconds in which a service has to start."""
     code = "import sys, services.jobs.app; print([name for name in ('mlflow', 'torch', 'pandas') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind", "told", "hint"),
+    [
+        ({}, "sensor", "is a float version", "picofleet quantize {name}/1"),
+        (
+            {QUANTIZATION_TAG: "int8", PARENT_VERSION_TAG: "picosam2/7"},
+            "sensor",
+            "is quantized for CPUs (int8)",
+            "quantize picosam2/7, from which it was made, for platform imx500",
+        ),
+        ({QUANTIZATION_TAG: "fake_quant", PARENT_VERSION_TAG: "picosam2/7"}, "float", "is quantized already", "picosam2/7"),
+        ({PACKAGE_TAG: "sha256:1", PARENT_VERSION_TAG: "picosam2.imx500/3"}, "network", "is a package", "picosam2.imx500/3"),
+        ({PACKAGE_TAG: "sha256:1", PARENT_VERSION_TAG: "picosam2.imx500/3"}, "sensor", "is a package", "picosam2.imx500/3"),
+    ],
+)
+def test_a_version_of_another_sort_is_refused_with_the_one_to_name_instead(make, mlflow, tags, kind, told, hint):
+    make.finish(make.job(), tags=tags)
+    registration.tick(make.services)
+    with pytest.raises(InvalidRequest, match=re.escape(told)) as refused:
+        references.resolve(mlflow, f"{make.name}/1", kind=Kind(kind))
+    assert hint.format(name=make.name) in refused.value.members["errors"][0]["hint"]
+
+
+def test_a_packaging_of_a_float_version_is_refused(client, operator, make):
+    make.version()
+    body = {"model": f"{make.name}/1", "dry_run": True}
+    answer = client.post("/v1/jobs/packaging", json=body, headers=operator)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "body.model"

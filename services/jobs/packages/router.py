@@ -1,0 +1,68 @@
+"""Routes of signed packages, and of the public keys that tell whose they are."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from services.jobs.packages import service
+from services.jobs.packages.errors import PackageNotFound, PackagesNotSigned, SigningUnavailable
+from services.jobs.runtime import ServicesDep
+from shared.contracts.base import Name
+from shared.contracts.keys import Scope
+from shared.contracts.packages import TrustedKeys
+from shared.contracts.packaging import PackageOut
+from shared.contracts.pages import Page
+from shared.kit.auth import requires
+from shared.kit.blobs import BlobNotFound
+from shared.kit.database import SessionDep
+from shared.kit.pages import PageDep
+from shared.kit.problems import RangeNotSatisfiable, problem_responses
+from shared.kit.ranges import serve_ranges
+
+router = APIRouter(prefix="/v1", tags=["packages"], dependencies=[requires(Scope.VIEWER)])
+Line = Annotated[str, Path(min_length=1, max_length=63)]
+ReleaseNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_FILE = "/packages/{line}/{release}/file"
+_FILE_RESPONSES = problem_responses(PackageNotFound, BlobNotFound, RangeNotSatisfiable)
+
+
+@router.get("/package-keys", response_model=TrustedKeys, responses=problem_responses(PackagesNotSigned, SigningUnavailable))
+def list_keys(services: ServicesDep) -> TrustedKeys:
+    """The public keys whose signatures count: what a camera is given, and `picofleet package verify` asks for."""
+    return services.signer.trusted()
+
+
+@router.get("/packages", response_model=Page[PackageOut])
+def list_all(
+    session: SessionDep, page: PageDep, line: Annotated[Name | None, Query(description="only this line's")] = None
+) -> Page[PackageOut]:
+    """Signed packages, newest first."""
+    found, following = service.page(session, line, page)
+    return Page(items=found, next_cursor=following)
+
+
+@router.get("/packages/{line}", response_model=PackageOut, responses=problem_responses(PackageNotFound))
+def read_newest(line: Line, session: SessionDep) -> PackageOut:
+    """The newest release of a line."""
+    return service.shown(session, [service.get(session, line)])[0]
+
+
+@router.get("/packages/{line}/{release}", response_model=PackageOut, responses=problem_responses(PackageNotFound))
+def read(line: Line, release: ReleaseNumber, session: SessionDep) -> PackageOut:
+    """One release of a line."""
+    return service.shown(session, [service.get(session, line, release)])[0]
+
+
+@router.head(_FILE, responses=_FILE_RESPONSES)
+@router.get(_FILE, responses=_FILE_RESPONSES)
+def download(line: Line, release: ReleaseNumber, request: Request, session: SessionDep, services: ServicesDep) -> Response:
+    """The signed package as a tar, whole or a range of it."""
+    digest = service.get(session, line, release).digest
+    return serve_ranges(
+        request,
+        etag=digest,
+        size_bytes=services.blobs.size(digest),
+        read=lambda start, end: services.blobs.open_range(digest, start, end),
+        filename=f"{line}-{release}.tar",
+    )
