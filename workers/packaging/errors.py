@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,6 @@ from workers.harness.errors import JobFailed
 _SIZES: Final = re.compile(r"available: *(?P<available>[\d.]+[KM]?B) *, *required: *(?P<required>[\d.]+[KM]?B)")
 _NODES: Final = re.compile(r"op: *(\w+), id: *([^,<]+), errors:")
 _FAULTS: Final = re.compile(r"param: *([^,<]+), value: *([^,<]+), reason: *([^<]+)")
-_SHOWN: Final = 5
 _CONVERTER_HINT: Final = "The job's log has the converter's own words."
 
 
@@ -124,16 +124,26 @@ def converter_out_of_memory(limit_bytes: int, peak_bytes: int) -> JobFailed:
     )
 
 
-def faults_in(message: str) -> str:
-    """What the converter finds against which nodes: ``Resize in the node /Resize: mode cubic (Supported values: ...)``."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the converter finds against one node."""
+
+    operator: str
+    node: str
+    what: str
+    """As: mode cubic (Supported values: ['linear', 'nearest'])."""
+
+
+def faults_in(message: str) -> list[Fault]:
+    """What the converter finds against which nodes; empty if it does not say."""
     nodes = _NODES.split(message)
     # nodes: what is before the first one, then operator, node and text of each
-    told = [
-        f"{operator} in the node {node}: "
-        + ", ".join(f"{param} {value} ({reason.strip()})" for param, value, reason in _FAULTS.findall(text))
+    return [
+        Fault(
+            operator, node, ", ".join(f"{param} {value} ({reason.strip()})" for param, value, reason in _FAULTS.findall(text))
+        )
         for operator, node, text in zip(nodes[1::3], nodes[2::3], nodes[3::3], strict=True)
     ]
-    return "; ".join(told[:_SHOWN]) or message
 
 
 def sizes_in(message: str) -> tuple[str, str] | None:
