@@ -226,6 +226,8 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
         raise errors.restricted_operator(some(found.described(errors.faults_in(restricted.message))) or restricted.message)
     if (too_large := listener.error("ISM")) is not None:
         raise _does_not_fit(too_large, out, found)
+    if bits := errors.bits_in(line.message for line in listener.errors):
+        raise errors.unsupported_bits(some(found.described(bits)))
     if listener.mentions("OutOfMemoryError"):
         raise errors.converter_out_of_memory(limits.memory_bytes, ended.peak_bytes)
     if ended.status != 0:
