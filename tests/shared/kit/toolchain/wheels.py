@@ -50,9 +50,12 @@ def write_index(folder: Path, *, tells: str = "3.19.2") -> Pins:
     return Pins(folder / "imx500.txt", folder / "java.txt")
 
 
-def fake_java(version: str) -> str:
-    """A program that answers ``-version`` as OpenJDK does."""
-    return f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n"
+def fake_java(version: str, *modules: str) -> str:
+    """A program that answers ``--list-modules`` as a whole OpenJDK does, or one of these ``modules``; as none before 9 does."""
+    told = "\n".join(f"{module}@{version}" for module in modules or ("java.base", "java.se", "jdk.unsupported"))
+    if version.startswith("1."):
+        return "#!/bin/sh\necho 'Unrecognized option: --list-modules' >&2\nexit 1\n"
+    return f"#!/bin/sh\necho '{told}'\n"
 
 
 def _sum(content: str) -> str:
