@@ -86,7 +86,10 @@ class PackageLineage(Document):
     """Where the package came from."""
 
     job: str = Field(min_length=1, max_length=64, description="the packaging job")
-    git_commit: str = Field(pattern=r"^([0-9a-f]{7,64}|unknown)$", description="of the platform that packaged it")
+    git_commit: str = Field(
+        pattern=r"^([0-9a-f]{7,64}(\+changes)?|unknown)$",
+        description="of the platform that packaged it; +changes where its files differed from that",
+    )
     parent: str = Field(min_length=1, max_length=160, description="the quantized version, as picosam2.imx500/3")
     datasets: list[Digest] = Field(default=[], max_length=64, description="that the model was trained and calibrated on")
 

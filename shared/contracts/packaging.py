@@ -21,7 +21,10 @@ class GoldenWindows(Strict):
 
     dataset: DatasetSelection = Field(description="held out images, as the quantization's validation split")
     frames: int = Field(default=8, ge=1, le=32)
-    seed: int = Field(default=0, ge=0, lt=2**32, description="draws the candidates, of which the most telling are taken")
+    max_prompts: int | None = Field(
+        default=1000, ge=1, description="drawn from the first N windows: as many as the quantization asked are prepared already"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="draws candidates; of these the most telling are taken")
 
 
 class ConverterLimits(Strict):

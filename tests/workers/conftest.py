@@ -46,6 +46,7 @@ class JobsService:
             "DATASET_ROOTS": str(folder / "data"),
             "ADMIN_KEY_FILE": str(folder / "admin.key"),
             "WORKER_KEY_FILE": str(folder / "worker.key"),
+            "PACKAGE_KEY": str(folder / "packages.pem"),
             "PORT": str(port),
             **settings,
         }

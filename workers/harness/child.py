@@ -75,6 +75,7 @@ def _plain(finished: Finished) -> dict[str, object]:
         "outputs": [output.model_dump(mode="json") for output in finished.outputs],
         "register_models": [model.model_dump(mode="json") for model in finished.register_models],
         "dataset": finished.dataset.model_dump(mode="json") if finished.dataset else None,
+        "package": finished.package.model_dump(mode="json") if finished.package else None,
     }
 
 

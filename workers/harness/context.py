@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shared.contracts.jobs import JobOutput, Progress
-from shared.contracts.worker import Claim, ImportedDataset, RegisterModel
+from shared.contracts.worker import Claim, ImportedDataset, MadePackage, RegisterModel
 from shared.kit.cache import Cache
 from workers.harness.protocol import JobsClient
 
@@ -82,5 +82,6 @@ class Finished:
     outputs: list[JobOutput] = field(default_factory=list)
     register_models: list[RegisterModel] = field(default_factory=list)
     dataset: ImportedDataset | None = None
+    package: MadePackage | None = None
     cancelled: bool = False
     """The job saw ``stop_requested``, saved what was worth saving and ended early."""

@@ -15,6 +15,7 @@ MODULES: Final[Modules] = {
     JobKind.DISTILLATION: "workers.distillation.run",
     JobKind.EVALUATION: "workers.evaluation.run",
     JobKind.QUANTIZATION: "workers.quantization.run",
+    JobKind.PACKAGING: "workers.packaging.run",
     JobKind.DATASET_IMPORT: "workers.datasets.run",
     JobKind.MODEL_IMPORT: "workers.models.run",
 }
