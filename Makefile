@@ -30,7 +30,7 @@ EXTRAS := services,signing,workers,embedded,dev
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
-toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
+toolchain demo up test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables
@@ -57,7 +57,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: demo
-demo: $(STAMP) ## train, distil, evaluate and quantize on real or generated images, as one pipeline (KEEP=1: leave it up)
+demo: $(STAMP) ## train, distil, evaluate, quantize and package on real or generated images, as one pipeline (KEEP=1: leave it up)
 	@$(BIN)/picofleet demo $(DEMO_ARGS)
 
 .PHONY: up down status
@@ -76,9 +76,10 @@ toolchain: $(STAMP) ## install Sony's IMX500 converter, which packaging needs (T
 test: $(STAMP) ## all tests that need neither root nor installed services
 	infra/ci/isolated $(PYTEST) -m 'not services' $(PYTEST_ARGS)
 
+# The converter knows no database: its tests, which take minutes, run in `make test` alone.
 test-services: $(STAMP) ## the same tests on Postgres, and those that need further services; as root it installs what is missing
 	@infra/ci/install-services
-	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(PYTEST) $(PYTEST_ARGS)
+	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(PYTEST) -m 'not converter' $(PYTEST_ARGS)
 
 .PHONY: lint format
 lint: $(STAMP) ## ruff, mypy --strict, import contracts

@@ -9,6 +9,7 @@ from shared.client.resources.blobs import Blobs
 from shared.client.resources.datasets import Datasets
 from shared.client.resources.jobs import Jobs
 from shared.client.resources.models import Models
+from shared.client.resources.packages import Packages
 from shared.client.resources.pipelines import Pipelines, Sweeps
 from shared.client.resources.teachers import Teachers
 from shared.client.transport import RETRIES, Transport
@@ -35,6 +36,7 @@ class PicofleetClient:
         self.datasets = Datasets(self.transport)
         self.jobs = Jobs(self.transport)
         self.models = Models(self.transport)
+        self.packages = Packages(self.transport)
         self.pipelines = Pipelines(self.transport)
         self.sweeps = Sweeps(self.transport)
         self.teachers = Teachers(self.transport)

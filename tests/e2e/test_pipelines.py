@@ -22,6 +22,7 @@ def a_pipeline(dataset, *, steps):
         "pictures": 2,
         "calibration_samples": 16,
         "gates": {"max_miou_drop": 1},
+        "package": False,  # Sony's converter need not be here
     }
     return PipelineIn(name="e2e", template="picosam2-imx500", parameters=parameters)
 

@@ -73,6 +73,10 @@ class ForImx500(Strict):
         default=160, ge=LEAST_CALIBRATION, le=4096, description="windows of the first training split that show both the ranges"
     )
     gates: Gates = Field(default=Gates(), description="what both quantized networks must keep, or the pipeline stops")
+    package: bool = Field(default=True, description="make a signed package of the sensor's network; needs Sony's converter")
+    max_memory_utilization: float = Field(
+        default=1.0, gt=0, le=1, description="share of the sensor's memory that its network may take, or the pipeline stops"
+    )
     min_miou: float | None = Field(
         default=None, ge=0, le=1, description="the pipeline stops where the second model's mIoU is lower; null: never"
     )
@@ -95,7 +99,8 @@ def _for_imx500(parameters: ForImx500) -> list[StepIn]:
         after=["train"],
         gates=_least_miou(parameters),
     )
-    return [train, distil, _compared(both), _quantized("quantize", Platform.IMX500), _quantized("quantize_cpu", Platform.CPU)]
+    quantized = [_quantized("quantize", Platform.IMX500), _quantized("quantize_cpu", Platform.CPU)]
+    return [train, distil, _compared(both), *quantized, *([_packaged()] if parameters.package else [])]
 
 
 def _least_miou(parameters: ForImx500) -> list[Gate]:
@@ -122,12 +127,20 @@ def _quantized(name: str, platform: Platform) -> StepIn:
     return StepIn(name=name, kind=JobKind.QUANTIZATION, spec=spec, after=["evaluate"])
 
 
+def _packaged() -> StepIn:
+    # As many prompts as the quantization asks: their windows are prepared then.
+    golden = {"dataset": "${parameters.validation}", "max_prompts": "${parameters.max_prompts}"}
+    told = {"model": "${steps.quantize.model}", "max_memory_utilization": "${parameters.max_memory_utilization}"}
+    # The last one: it needs a tool that may have to be installed first, and what can be made without is there by then.
+    return StepIn(name="package", kind=JobKind.PACKAGING, spec={**told, "golden": golden}, after=["quantize_cpu"])
+
+
 TEMPLATES: Final[dict[str, Template[Any]]] = {
     "picosam2-imx500": Template(
         name="picosam2-imx500",
         description="A PicoSAM2 for the IMX500: trains a first model on masks, distils a second one from a teacher (the first "
-        "model, unless another is named), evaluates both on the same prompts, and quantizes the second one for the sensor and "
-        "for CPUs.",
+        "model, unless another is named), evaluates both on the same prompts, quantizes the second one for the sensor and "
+        "for CPUs, and makes a signed package of the sensor's network.",
         parameters=ForImx500,
         steps=_for_imx500,
         example=ForImx500(

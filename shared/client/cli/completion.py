@@ -51,6 +51,12 @@ def complete_model(incomplete: str) -> list[tuple[str, str]]:
     return _starting(_asked(lambda client: [(model.name, "") for model in client.models.list(limit=50)]), incomplete)
 
 
+def complete_package(incomplete: str) -> list[tuple[str, str]]:
+    """The newest packages, as picosam2/7."""
+    found = _asked(lambda client: [(f"{each.line}/{each.release}", each.model) for each in client.packages.list(limit=20)])
+    return _starting(found, incomplete)
+
+
 def _last(found: list[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
     return [("last", "the newest")] if found and "last".startswith(incomplete) else []
 

@@ -1,4 +1,4 @@
-"""`picofleet demo`: the whole way once, as one pipeline: train, distil, evaluate, quantize."""
+"""`picofleet demo`: the whole way once, as one pipeline: train, distil, evaluate, quantize, package."""
 
 import signal
 import time
@@ -13,11 +13,14 @@ import typer
 from rich.console import Console
 
 from shared.client.cli.common import Globals, Interrupted, checked, escaped, out, plain
+from shared.client.cli.demo_package import converter_is_there, keep_package
 from shared.client.cli.evaluation_view import show_evaluation
+from shared.client.cli.packaging_view import show_packaging
 from shared.client.cli.pipeline_view import follow_pipeline, require_success
 from shared.client.cli.platform import DataOption, state_table
 from shared.client.cli.quantization_view import show_quantization
 from shared.client.cli.submit import teacher_of
+from shared.client.cli.toolchain import AcceptFlag
 from shared.client.cli.watch import clock, follow
 from shared.client.demo_data import DemoData, ensure_registered, generated, real_images, selections
 from shared.client.errors import ClientError
@@ -47,6 +50,7 @@ class Wishes:
     batch_size: int | None
     seed: int | None
     teacher: str | None
+    package: bool
 
     def recipe(self) -> dict[str, Any]:
         """Of both models: so many steps each, or the comparison would be unfair."""
@@ -74,14 +78,17 @@ def demo(
             "the platform and a worker has an accelerator, else the first model.",
         ),
     ] = None,
+    package: Annotated[bool, typer.Option("--package/--no-package", help="Make a package with Sony's converter.")] = True,
+    accept_licence: AcceptFlag = False,
     keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the platform up at the end.")] = False,
     data: DataOption = None,
 ) -> None:
-    """One pipeline through the whole platform: train a model, distil a second one from a teacher, evaluate both, quantize.
+    """One pipeline: train a model, distil a second one from a teacher, evaluate both, quantize, make a signed package.
 
     Starts the platform, registers images, runs the pipeline, shows both models' figures side by side, and stops the
     platform (unless it was up before). Real images come from the folder PICOFLEET_DATA; without it the built-in generator
-    makes some.
+    makes some. Sony's converter, which the package needs, is installed if its licence is accepted; without it the demo ends
+    with the quantized networks.
 
       picofleet demo
       picofleet demo --samples 2000 --keep
@@ -91,7 +98,8 @@ def demo(
     options: Globals = ctx.obj
     home = Home.at(options.home)
     with _terminated_like_interrupted():
-        line = _run(home, data, images, Wishes(samples, batch_size, seed, teacher), keep)
+        packaged = package and converter_is_there(home.path, out(), accepted=accept_licence)
+        line = _run(home, data, images, Wishes(samples, batch_size, seed, teacher, packaged), keep)
     out().print(line)
 
 
@@ -144,6 +152,7 @@ def _pipeline(client: PicofleetClient, console: Console, source: DemoData, wishe
         "train_recipe": recipe,
         "distil_recipe": recipe,
         "teacher": _teacher(client, console, wishes.teacher),
+        "package": wishes.package,
         **wishes.quantization(),
     }
     body = {"name": "demo", "tags": {"made-by": "demo"}, "template": TEMPLATE, "parameters": parameters}
@@ -210,6 +219,9 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
     for name in ("quantize", "quantize_cpu"):
         show_quantization(steps[name].result)
         console.print()
+    if "package" in steps:
+        show_packaging(steps["package"].result)
+        console.print()
     runs = {step.name: run for step in pipeline.steps if step.job_id and (run := client.jobs.get(step.job_id).mlflow_run_id)}
     for name, run_id in runs.items():
         console.print(f"  {name:<18}{up.mlflow_url}/#/runs/{run_id}", soft_wrap=True)
@@ -219,11 +231,13 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
         if pictures := _pictures(up, run_id, folder):
             console.print(f"  {f'{name} pictures':<18}{escaped(str(folder))}: {', '.join(pictures)}", soft_wrap=True)
     console.print(f"  {'lineage':<18}picofleet models lineage {escaped(second)}")
+    folder = up.home.path / "demo" / pipeline.id
+    packaged = f" {keep_package(client, console, steps['package'], folder)}" if "package" in steps else ""
     console.print()
     shown = " ".join(f"{name} {evaluated.result[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in evaluated.result)
     sensor = steps["quantize"]
     small = f"{sensor.model} {sensor.result['size_bytes'] / 1e6:.2f} MB drop {sensor.result['miou_96_drop']:+.4f}"
-    return f"demo ok: {shown} model {second} quantized {small} time {clock(seconds)}"
+    return f"demo ok: {shown} model {second} quantized {small}{packaged} time {clock(seconds)}"
 
 
 def _pictures(up: "Up", run_id: str, folder: Path) -> dict[str, Path]:

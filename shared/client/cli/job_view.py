@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from shared.client.cli.common import escaped, print_json, show_fields
 from shared.client.cli.evaluation_view import show_evaluation
+from shared.client.cli.packaging_view import show_packaging
 from shared.client.cli.quantization_view import show_quantization
 from shared.client.cli.watch import clock
 from shared.client.errors import JobFailed
@@ -21,6 +22,7 @@ COLOURS = {
 _TABLES: Final[Mapping[JobKind, Callable[[Mapping[str, Any]], None]]] = {
     JobKind.EVALUATION: show_evaluation,
     JobKind.QUANTIZATION: show_quantization,
+    JobKind.PACKAGING: show_packaging,
 }
 """Kinds whose results are too many for a line."""
 

@@ -16,6 +16,7 @@ from shared.client.cli import (
     jobs,
     models,
     package,
+    packaging,
     pipelines,
     platform,
     quantize,
@@ -48,6 +49,7 @@ app.add_typer(models.app, name="models", rich_help_panel="Work")
 app.add_typer(teachers.app, name="teachers", rich_help_panel="Work")
 app.command(rich_help_panel="Work")(quantize.quantize)
 submit.app.command("quantization")(quantize.quantize)
+submit.app.command("packaging")(packaging.create)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Administration")(admin.workers)

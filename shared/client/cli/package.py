@@ -1,4 +1,4 @@
-"""`picofleet package`: what a camera installs, looked at and vouched for on this machine. Asks no service."""
+"""`picofleet package`: what a camera installs, looked at and vouched for on this machine. `packaging` has the rest."""
 
 import json
 import os
@@ -12,22 +12,22 @@ from typing import Annotated, Any
 import typer
 
 from shared.client.cli import package_view
-from shared.client.cli.common import JsonFlag, UsageError, checked, err, escaped, out, pairs, print_json, show_fields
+from shared.client.cli.common import JsonFlag, UsageError, checked, client, err, escaped, out, pairs, print_json, show_fields
 from shared.client.errors import ClientError, Unusable
 from shared.contracts.packages import ReleaseStatement
 
-app = typer.Typer(no_args_is_help=True, help="Packages for cameras: inspect, verify, sign. Works on files, asks no service.")
+app = typer.Typer(no_args_is_help=True, help="Packages for cameras: make, download, inspect, verify, sign.")
 
 PackageArgument = Annotated[Path, typer.Argument(exists=True, help="Package: a folder, .tar or .tar.gz.")]
 KeyOption = Annotated[str, typer.Option("--key", help="Private key file of mode 600, or a PKCS#11 URI.")]
 KeysOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--keys",
         envvar="PICOFLEET_PACKAGE_KEYS",
         exists=True,
         dir_okay=False,
-        help="Trusted keys: a key list, or one public key.",
+        help="Trusted keys: a key list, or one public key; default: the platform's.",
     ),
 ]
 
@@ -43,7 +43,7 @@ def inspect(
 
     picofleet package inspect network.rpk
     """
-    with _told():
+    with told():
         found = package_view.looked_into(file)
     if as_json:
         print_json(found.as_json())
@@ -53,8 +53,9 @@ def inspect(
 
 @app.command("verify")
 def verify(
+    ctx: typer.Context,
     package: PackageArgument,
-    keys: KeysOption,
+    keys: KeysOption = None,
     floor: Annotated[int, typer.Option(min=0, help="Lowest release that is taken: the highest that was installed before.")] = 0,
     statement: Annotated[
         Path | None,
@@ -66,13 +67,14 @@ def verify(
 
     picofleet package verify picosam2-7.tar --keys keys.json --floor 6
     """
-    with _told():
+    with told():
         from shared.kit.packages.keys import read_trusted
         from shared.kit.packages.statements import SignedStatement
         from shared.kit.packages.verifying import verify as verified
 
         signed = SignedStatement.read(statement) if statement else None
-        found = verified(package, read_trusted(keys), floor=floor, statement=signed)
+        trusted = read_trusted(keys) if keys is not None else client(ctx).packages.keys()
+        found = verified(package, trusted, floor=floor, statement=signed)
     if as_json:
         print_json(package_view.verified_fields(found))
         return
@@ -98,7 +100,7 @@ def keygen(
     """
     if retire_others_at is not None and trust is None:
         raise UsageError("--retire-others-at needs the list that they are in.", hint="Add --trust keys.json.")
-    with _told():
+    with told():
         from shared.kit.packages import keys
 
         made = keys.generate(path).model_copy(update={"comment": comment})
@@ -117,7 +119,7 @@ def sign(
     package: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The package's folder.")], key: KeyOption
 ) -> None:
     """Sign a package's folder; its files must be those of its manifest. The jobs service signs what packaging jobs make."""
-    with _told():
+    with told():
         from shared.kit.packages.signing import sign_package
 
         sign_package(package, key)
@@ -141,7 +143,7 @@ def allow_return(
     """
     fields = {"line": line, "from_release": from_release, "to_release": to_release, "reason": reason}
     statement = checked(lambda: ReleaseStatement.model_validate(fields | {"issued_at": datetime.now(UTC)}))
-    with _told():
+    with told():
         from shared.kit.packages.signing import sign_statement
 
         sign_statement(statement, key).write(output)
@@ -173,7 +175,7 @@ def intrinsics(
         raise UsageError(
             "A change needs --output, and --output a change.", hint="Add --output changed.rpk and --set, --from or --remove."
         )
-    with _told():
+    with told():
         from shared.kit.rpk import reader
 
         content = reader.contents(rpk)
@@ -187,7 +189,7 @@ def intrinsics(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Errors of packages as this command reports them: exit code 2 for a file of no use, 1 for one that is not as signed."""
     from shared.kit.packages.errors import KeyFileRefused, PackageError, PackageUnreadable
     from shared.kit.rpk.errors import RpkError

@@ -36,8 +36,8 @@ def install_toolchain(ctx: typer.Context, accept_licence: AcceptFlag = False, as
     place, started = _place(ctx), time.monotonic()
     found = place.status()
     if found.state is not State.READY:
-        _agree(place.pins.version, accept_licence)
-        with _progress(quiet=as_json) as report:
+        agree(place.pins.version, accept_licence)
+        with progress(quiet=as_json) as report:
             found = install(place, licence_accepted=True, report=report)
         err().print(f"{CONVERTER} {place.pins.version} is installed ({time.monotonic() - started:.0f} s).")
     else:
@@ -76,7 +76,7 @@ def _place(ctx: typer.Context) -> Place:
     return Place.of(ToolchainSettings(home=options.home))
 
 
-def _agree(version: str, accepted: bool) -> None:
+def agree(version: str, accepted: bool) -> None:
     """Show the notice, whoever has agreed to what; UsageError without an agreement."""
     for paragraph in licence.notice(version).splitlines():
         err().print(escaped(paragraph), soft_wrap=True)
@@ -91,7 +91,7 @@ def _agree(version: str, accepted: bool) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A bar over the packages; without a terminal nothing but what is said at the end."""
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None

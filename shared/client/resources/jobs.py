@@ -18,6 +18,7 @@ from shared.contracts.jobs import (
     JobKindOut,
     JobOut,
     JobState,
+    PackagingSubmission,
     QuantizationSubmission,
     TrainingSubmission,
 )
@@ -44,6 +45,10 @@ class Jobs:
     def submit_quantization(self, submission: QuantizationSubmission) -> JobOut:
         """Queue a quantization job; ProblemError 422 for a version that is quantized already."""
         return parsed(JobOut, self._transport.call("POST", "/v1/jobs/quantization", body=submission))
+
+    def submit_packaging(self, submission: PackagingSubmission) -> JobOut:
+        """Queue a packaging job; ProblemError 422 for a version that was not quantized for the sensor."""
+        return parsed(JobOut, self._transport.call("POST", "/v1/jobs/packaging", body=submission))
 
     def kinds(self) -> "list[JobKindOut]":
         """The kinds of jobs and the JSON schema of each submission."""

@@ -55,6 +55,7 @@ def settings(tmp_path: Path, database_url: str, redis_url: str) -> JobsSettings:
         mlflow_url="http://127.0.0.1:9",  # the discard port: nobody is there
         blob_url=str(tmp_path / "blobs"),
         dataset_roots=[str(tmp_path / "data")],
+        package_key=str(tmp_path / "keys" / "packages.pem"),
         run_loops=False,
         max_blob_bytes=1 << 22,
     )

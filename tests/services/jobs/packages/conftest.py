@@ -12,7 +12,6 @@ import pytest
 
 from services.jobs.jobs.service import enqueue
 from services.jobs.runtime import Services
-from services.jobs.settings import JobsSettings
 from shared.contracts.packages import TrustedKeys
 from shared.contracts.packaging import PackagingSpec
 from shared.kit.packages.folder import write_package
@@ -21,11 +20,6 @@ from tests.shared.kit.packages.making import some_contents, some_facts
 
 Json = dict[str, Any]
 GOLDEN = {"dataset": {"dataset": "shapes", "split": "val"}}
-
-
-@pytest.fixture
-def settings(settings: JobsSettings, tmp_path: Path) -> JobsSettings:
-    return settings.model_copy(update={"package_key": str(tmp_path / "keys" / "packages.pem")})
 
 
 @dataclass(frozen=True)

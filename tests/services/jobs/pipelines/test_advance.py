@@ -359,7 +359,7 @@ def test_a_progress_bar_can_be_drawn_from_the_pipeline_alone(pipelines):
 
 
 def test_the_template_runs_to_its_end(pipelines, name):
-    answer = pipelines.post(template="picosam2-imx500", parameters=FITTING | {"min_miou": 0.2})
+    answer = pipelines.post(template="picosam2-imx500", parameters=FITTING | {"min_miou": 0.2, "package": False})
     pipeline = answer.json()["id"]
     pipelines.tick()
     pipelines.done(pipeline, "train", model=name)

@@ -123,6 +123,7 @@ def test_templates_tell_their_parameters(client, viewer):
         ("evaluate", "evaluation"),
         ("quantize", "quantization"),
         ("quantize_cpu", "quantization"),
+        ("package", "packaging"),
     ]
 
 

@@ -103,7 +103,7 @@ def test_a_pipeline_that_cannot_be_is_refused_with_the_place(run: Run, shapes: N
 def test_templates_are_shown_with_what_they_need(run: Run) -> None:
     shown = run("pipelines", "templates")
     assert "picosam2-imx500" in shown.out
-    assert "train > distil > evaluate > quantize > quantize_cpu" in shown.out
+    assert "train > distil > evaluate > quantize > quantize_cpu > package" in shown.out
     assert "validation (needed)" in shown.out
 
 
@@ -124,4 +124,6 @@ def test_the_life_of_a_sweep(run: Run, shapes: None) -> None:
 
 def test_every_kind_of_job_is_explained(run: Run) -> None:
     kinds = json.loads(run("jobs", "kinds", "--json").out)
-    assert {"training", "distillation", "evaluation", "dataset_import", "model_import"} <= {kind["kind"] for kind in kinds}
+    assert {"training", "distillation", "evaluation", "quantization", "packaging", "dataset_import", "model_import"} <= {
+        kind["kind"] for kind in kinds
+    }
