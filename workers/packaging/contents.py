@@ -24,7 +24,6 @@ from shared.contracts.packages import (
 from shared.kit.packages.folder import write_package
 from shared.kit.toolchain.pins import CONVERTER
 from shared.picosam.golden import Frames
-from workers.harness.context import JobContext
 from workers.packaging.bill import bill_of
 from workers.packaging.history import digests
 from workers.packaging.intrinsics import as_file
@@ -39,9 +38,9 @@ INPUTS: Final = "golden/inputs.bin"
 OUTPUTS: Final = "golden/outputs.bin"
 
 
-def write(ctx: JobContext, made: Made, folder: Path, rpk: bytes | None = None) -> PackageManifest:
-    """Write the package into ``folder``, which must not be there yet."""
-    pictures = _pictures(made, ctx.folder / "drawn")
+def write(made: Made, folder: Path, *, job: str, git_commit: str, rpk: bytes | None = None) -> PackageManifest:
+    """Write the package into ``folder``, which must not be there yet. Equal arguments give equal bytes."""
+    pictures = _pictures(made, folder.with_name(f"{folder.name}-pictures"))
     contents: dict[str, bytes | Path] = {
         CONVERTED: made.conversion.folder / CONVERTED,
         MEMORY_REPORT: next(made.conversion.folder.glob("*_MemoryReport.json")),
@@ -54,7 +53,7 @@ def write(ctx: JobContext, made: Made, folder: Path, rpk: bytes | None = None) -
     }
     if rpk is not None:
         contents[RPK] = rpk
-    return write_package(folder, _facts(ctx, made), contents)
+    return write_package(folder, _facts(made, job, git_commit), contents)
 
 
 def golden_files(frames: Frames) -> dict[str, bytes | Path]:
@@ -75,7 +74,7 @@ def _pictures(made: Made, folder: Path) -> dict[str, Path]:
     return {"memory": memory, **made.history.pictures}
 
 
-def _facts(ctx: JobContext, made: Made) -> PackageFacts:
+def _facts(made: Made, job: str, git_commit: str) -> PackageFacts:
     name, _, version = made.model.name.partition("/")
     conversion = made.conversion
     return PackageFacts(
@@ -88,8 +87,8 @@ def _facts(ctx: JobContext, made: Made) -> PackageFacts:
             name=CONVERTER, version=conversion.converter, digest=conversion.toolchain_digest, stamps=STAMPS
         ),
         lineage=PackageLineage(
-            job=ctx.job_id,
-            git_commit=ctx.git_commit,
+            job=job,
+            git_commit=git_commit,
             parent=made.model.name,
             datasets=digests(made.history.data, "train", "calibration")[:64],
         ),

@@ -57,7 +57,8 @@ def _packaged(
     made = _made(ctx, spec, model, conversion)
     folder, tar = ctx.folder / f"package-{ctx.attempt}", ctx.folder / f"package-{ctx.attempt}.tar"
     ctx.report(Progress(phase="package", done=0, unit="file"))
-    manifest = contents.write(ctx, made, folder, make_rpk(ctx, conversion, made.intrinsics))
+    rpk = make_rpk(ctx, conversion, made.intrinsics)
+    manifest = contents.write(made, folder, job=ctx.job_id, git_commit=ctx.git_commit, rpk=rpk)
     pack(folder, tar)
     blob = ctx.jobs.upload_blob(tar, stop=ctx.stop_requested).digest
     ctx.raise_if_stopped()

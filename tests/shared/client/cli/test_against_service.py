@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.contracts.jobs import JobKind
+
 Run = Callable[..., Any]
 FITTING = ("--train", "shapes/train", "--validation", "shapes/val")
 PIPELINE = {
@@ -124,6 +126,4 @@ def test_the_life_of_a_sweep(run: Run, shapes: None) -> None:
 
 def test_every_kind_of_job_is_explained(run: Run) -> None:
     kinds = json.loads(run("jobs", "kinds", "--json").out)
-    assert {"training", "distillation", "evaluation", "quantization", "packaging", "dataset_import", "model_import"} <= {
-        kind["kind"] for kind in kinds
-    }
+    assert {kind["kind"] for kind in kinds} == {kind.value for kind in JobKind}
