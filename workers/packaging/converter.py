@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,11 +233,16 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
     if ended.status != 0:
         raise errors.converter_crashed(ended.status, listener.reason)
     memory = read_memory_report(out)
-    if not memory.fits:
-        raise errors.does_not_fit(memory.available_bytes, memory.used_bytes, found.input_shape)
-    if memory.utilization > options.max_memory_utilization:
-        raise errors.above_limit(memory.utilization, options.max_memory_utilization, memory.used_bytes)
+    check_memory(memory, options.max_memory_utilization, found.input_shape)
     return memory
+
+
+def check_memory(memory: MemoryReport, max_utilization: float, input_shape: Sequence[int]) -> None:
+    """JobFailed: ``does_not_fit`` if the sensor lacks the memory, ``memory_limit_exceeded`` above the largest share."""
+    if not memory.fits:
+        raise errors.does_not_fit(memory.available_bytes, memory.used_bytes, input_shape)
+    if memory.utilization > max_utilization:
+        raise errors.above_limit(memory.utilization, max_utilization, memory.used_bytes)
 
 
 def _does_not_fit(said: LogLine, out: Path, found: NetworkFile) -> JobFailed:
