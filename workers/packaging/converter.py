@@ -224,8 +224,8 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
         raise errors.unsupported_operator(operators, some(found.places(operators)))
     if (restricted := listener.error("INVOP")) is not None:
         raise errors.restricted_operator(some(found.described(errors.faults_in(restricted.message))) or restricted.message)
-    if (too_large := listener.error("ISM")) is not None:
-        raise _does_not_fit(too_large, out, found)
+    if (large := listener.error("ISM")) is not None:
+        raise too_large(large.message, out, found.input_shape)
     if bits := errors.bits_in(line.message for line in listener.errors):
         raise errors.unsupported_bits(some(found.described(bits)))
     if listener.mentions("OutOfMemoryError"):
@@ -245,14 +245,16 @@ def check_memory(memory: MemoryReport, max_utilization: float, input_shape: Sequ
         raise errors.above_limit(memory.utilization, max_utilization, memory.used_bytes)
 
 
-def _does_not_fit(said: LogLine, out: Path, found: NetworkFile) -> JobFailed:
-    """With the figures of the report, which are exact, else those of the converter's message."""
+def too_large(said: str, out: Path, input_shape: Sequence[int]) -> JobFailed:
+    """``does_not_fit`` with the figures of the report in ``out``, which are exact, else those of the converter's message."""
     try:
         memory = read_memory_report(out)
-        available, required = memory.available_bytes, memory.used_bytes
     except JobFailed:
-        sizes = errors.sizes_in(said.message)
-        if sizes is None:
-            return errors.converter_crashed(1, said.message)
-        available, required = map(parse_size, sizes)
-    return errors.does_not_fit(available, required, found.input_shape)
+        memory = None
+    if memory is not None and not memory.fits:
+        return errors.does_not_fit(memory.available_bytes, memory.used_bytes, input_shape)
+    sizes = errors.sizes_in(said)
+    if sizes is None:
+        return errors.converter_crashed(1, said)
+    available, required = map(parse_size, sizes)
+    return errors.does_not_fit(available, required, input_shape)
