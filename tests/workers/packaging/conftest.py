@@ -58,6 +58,7 @@ class Conversions:
             model,
             target,
             network="network",
+            layers=networks.TINY_LAYERS,
             options=Options(**options),  # type: ignore[arg-type]
             limits=limits,
             stop_requested=lambda: self.stop(),

@@ -18,22 +18,31 @@ CALIBRATION_WINDOWS = 4
 
 
 class TinyNet(nn.Module):
-    """Two convolutions: the least that is a network, and converted in a third of the time that PicoSAM2 takes."""
+    """Two convolutions: the least that is a network, and converted in a fifth of the time that PicoSAM2 takes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 8, 3, padding=1)
-        self.second = nn.Conv2d(8, 1, 1)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.relu(self.first(x)))
+        return self.body(x)
+
+
+TINY_LAYERS = tuple(name for name, _ in TinyNet().named_modules())
 
 
 class CumulativeNet(TinyNet):
     """Adds up along a row, which the sensor cannot."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cumsum(self.second(torch.relu(self.first(x))), dim=3)
+        return torch.cumsum(super().forward(x), dim=3)
+
+
+class BicubicNet(TinyNet):
+    """Enlarges in a way that the sensor does not know."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(super().forward(x), scale_factor=2, mode="bicubic")
 
 
 class WideNet(nn.Module):
