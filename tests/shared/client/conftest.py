@@ -120,6 +120,7 @@ def service(quiet_service: None, tmp_path: Path, databases: Any, redis_url: str,
         blob_url=str(tmp_path / "blobs"),
         dataset_roots=[str(tmp_path / "data")],
         admin_key_file=key_file,
+        package_key=str(tmp_path / "packages.pem"),
         run_loops=False,
     )
     served = serve(create_app(settings))

@@ -57,6 +57,21 @@ def test_a_published_teacher_is_named_by_its_size(sent: Callable[..., tuple[str,
     assert body["distillation"]["loss"] == "per_sample", "what is not given keeps its default"
 
 
+def test_options_of_a_packaging_arrive(sent: Callable[..., tuple[str, dict[str, Any]]]) -> None:
+    options = ("--golden", "a/val", "--label", "door", "--no-input-persistency", "--max-memory-utilization", "0.5")
+    path, body = sent("packaging", "picosam2.imx500/3", *options, "--set", "golden.frames=4", "--set", "roi.prompt=box")
+    assert path == "/v1/jobs/packaging"
+    assert (body["model"], body["line"], body["register_as"]) == ("picosam2.imx500/3", "picosam2", "picosam2.package")
+    assert body["golden"]["dataset"] == {"dataset": "a", "split": "val"}
+    assert (body["golden"]["frames"], body["labels"], body["input_persistency"]) == (4, ["door"], False)
+    assert (body["max_memory_utilization"], body["roi"]["prompt"]) == (0.5, "box")
+
+
+def test_a_dry_run_needs_no_golden_frames(sent: Callable[..., tuple[str, dict[str, Any]]]) -> None:
+    _, body = sent("packaging", "picosam2.imx500/3", "--dry-run")
+    assert (body["dry_run"], body["golden"], body["register_as"]) == (True, None, None)
+
+
 def test_all_options_of_a_distillation_arrive(sent: Callable[..., tuple[str, dict[str, Any]]]) -> None:
     _, body = sent(
         *("distillation", "--teacher", "big@champion", *FITTING, "--loss", "paper", "--weight", "0.5", "--final-weight", "0.1"),
