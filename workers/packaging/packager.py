@@ -3,16 +3,15 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from shared.contracts.jobs import Progress
-from shared.contracts.packages import CONVERTED, RPK, NetworkIntrinsics
+from shared.contracts.packages import RPK, NetworkIntrinsics
 from shared.kit.rpk import reader
 from shared.kit.rpk.errors import RpkError
-from workers.harness.context import JobContext, Stopped
+from workers.harness.context import Stopped
 from workers.harness.errors import JobFailed
-from workers.packaging.converter import Conversion
 from workers.packaging.guarded import End, run
 
 PACKAGER: Final = "imx500-package"
@@ -21,22 +20,23 @@ _MEMORY_BYTES: Final = 1024**3
 _HINT: Final = "Without it on the PATH the package says `rpk: pending`, and the camera makes network.rpk."
 
 
-def make_rpk(ctx: JobContext, conversion: Conversion, intrinsics: NetworkIntrinsics) -> bytes | None:
-    """The sensor's file, with the intrinsics in it; None where there is no packager. JobFailed if it makes none."""
+def make_rpk(converted: Path, intrinsics: NetworkIntrinsics, *, stop_requested: Callable[[], bool]) -> bytes | None:
+    """The sensor's file out of a packerOut.zip, with the intrinsics in it; None where there is no packager. JobFailed if it
+    makes none; Stopped.
+    """
     program = shutil.which(PACKAGER)
     if program is None:
         return None
-    ctx.report(Progress(phase="rpk", done=0, unit="file"))
-    with tempfile.TemporaryDirectory(dir=ctx.folder, prefix=".rpk-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="picofleet-rpk-") as temporary:
         folder = Path(temporary)
-        said = _run(ctx, program, conversion.folder / CONVERTED, folder)
+        said = _run(program, converted, folder, stop_requested)
         try:
             return reader.with_intrinsics(reader.contents(folder / "out" / RPK), intrinsics.model_dump(mode="json"))
         except (OSError, RpkError) as exc:
             raise _failed(f"{exc}; it said: {said}") from exc
 
 
-def _run(ctx: JobContext, program: str, source: Path, folder: Path) -> str:
+def _run(program: str, source: Path, folder: Path, stop_requested: Callable[[], bool]) -> str:
     """Run the packager into ``folder``/out; the last line that it printed."""
     lines: list[str] = []
     ended = run(
@@ -45,7 +45,7 @@ def _run(ctx: JobContext, program: str, source: Path, folder: Path) -> str:
         folder=folder,
         seconds=_SECONDS,
         memory_bytes=_MEMORY_BYTES,
-        stop_requested=ctx.stop_requested,
+        stop_requested=stop_requested,
         on_line=lambda line: lines.append(line[:500]),
     )
     if ended.end is End.CANCELLED:

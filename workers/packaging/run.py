@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.contracts.jobs import Progress
 from shared.contracts.models import PARENT_VERSION_TAG
-from shared.contracts.packages import GoldenTolerance, PackageManifest
+from shared.contracts.packages import CONVERTED, GoldenTolerance, PackageManifest
 from shared.contracts.packaging import PackagingSpec
 from shared.contracts.worker import MadePackage, RegisterModel
 from shared.kit.packages.tars import pack
@@ -57,7 +57,7 @@ def _packaged(
     made = _made(ctx, spec, model, conversion)
     folder, tar = ctx.folder / f"package-{ctx.attempt}", ctx.folder / f"package-{ctx.attempt}.tar"
     ctx.report(Progress(phase="package", done=0, unit="file"))
-    rpk = make_rpk(ctx, conversion, made.intrinsics)
+    rpk = make_rpk(conversion.folder / CONVERTED, made.intrinsics, stop_requested=ctx.stop_requested)
     manifest = contents.write(made, folder, job=ctx.job_id, git_commit=ctx.git_commit, rpk=rpk)
     pack(folder, tar)
     blob = ctx.jobs.upload_blob(tar, stop=ctx.stop_requested).digest

@@ -62,7 +62,7 @@ def dataset(toolchain, tracking_service, worker):
 @pytest.fixture(scope="module")
 def quantized(tracking_service, worker, dataset):
     """A version for the sensor, of a network that was trained for a moment."""
-    job_id = tracking_service.training(dataset, register_as="door", recipe={"samples": 320, "batch_size": 16})
+    job_id = tracking_service.training(dataset, register_as="door", recipe={"samples": 160})
     worker.run_job(job_id)
     registered(tracking_service, "door")
     calibration = {"dataset": {"dataset": dataset, "split": "train"}, "samples": 32, "allow_unusual": True}
