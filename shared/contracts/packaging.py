@@ -98,6 +98,27 @@ def default_name(data: dict[str, object]) -> str | None:
     return f"{line[: 62 - len(PACKAGE_SUFFIX)]}.{PACKAGE_SUFFIX}"
 
 
+class ReturnIn(Strict):
+    """Body of `POST /v1/packages/{line}/returns`: cameras that saw at most ``from_release`` may go back to ``to_release``."""
+
+    from_release: Release = Field(description="the newest one that is to be left")
+    to_release: Release
+    reason: str = Field(min_length=1, max_length=500, description="cameras show it")
+
+    @model_validator(mode="after")
+    def _goes_back(self) -> "ReturnIn":
+        if self.to_release >= self.from_release:
+            raise ValueError(f"release {self.to_release} is not older than {self.from_release}")
+        return self
+
+
+class SignedReturnOut(Lenient):
+    """A release statement as it was signed: both texts byte by byte."""
+
+    statement: str
+    signature: str
+
+
 class PackageOut(Lenient):
     """A signed package that the platform keeps: `GET /v1/packages/{line}/{release}`."""
 

@@ -11,7 +11,7 @@ from services.jobs.runtime import ServicesDep
 from shared.contracts.base import Name
 from shared.contracts.keys import Scope
 from shared.contracts.packages import TrustedKeys
-from shared.contracts.packaging import PackageOut
+from shared.contracts.packaging import PackageOut, ReturnIn, SignedReturnOut
 from shared.contracts.pages import Page
 from shared.kit.auth import requires
 from shared.kit.blobs import BlobNotFound
@@ -20,20 +20,27 @@ from shared.kit.pages import PageDep
 from shared.kit.problems import RangeNotSatisfiable, problem_responses
 from shared.kit.ranges import serve_ranges
 
-router = APIRouter(prefix="/v1", tags=["packages"], dependencies=[requires(Scope.VIEWER)])
+router = APIRouter(prefix="/v1", tags=["packages"])
+_VIEWER = [requires(Scope.VIEWER)]
+_ADMIN = [requires(Scope.ADMIN)]
 Line = Annotated[str, Path(min_length=1, max_length=63)]
 ReleaseNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _FILE = "/packages/{line}/{release}/file"
 _FILE_RESPONSES = problem_responses(PackageNotFound, BlobNotFound, RangeNotSatisfiable)
 
 
-@router.get("/package-keys", response_model=TrustedKeys, responses=problem_responses(PackagesNotSigned, SigningUnavailable))
+@router.get(
+    "/package-keys",
+    response_model=TrustedKeys,
+    dependencies=_VIEWER,
+    responses=problem_responses(PackagesNotSigned, SigningUnavailable),
+)
 def list_keys(services: ServicesDep) -> TrustedKeys:
     """The public keys whose signatures count: what a camera is given, and `picofleet package verify` asks for."""
     return services.signer.trusted()
 
 
-@router.get("/packages", response_model=Page[PackageOut])
+@router.get("/packages", response_model=Page[PackageOut], dependencies=_VIEWER)
 def list_all(
     session: SessionDep, page: PageDep, line: Annotated[Name | None, Query(description="only this line's")] = None
 ) -> Page[PackageOut]:
@@ -42,20 +49,33 @@ def list_all(
     return Page(items=found, next_cursor=following)
 
 
-@router.get("/packages/{line}", response_model=PackageOut, responses=problem_responses(PackageNotFound))
+@router.get("/packages/{line}", response_model=PackageOut, dependencies=_VIEWER, responses=problem_responses(PackageNotFound))
 def read_newest(line: Line, session: SessionDep) -> PackageOut:
     """The newest release of a line."""
     return service.shown(session, [service.get(session, line)])[0]
 
 
-@router.get("/packages/{line}/{release}", response_model=PackageOut, responses=problem_responses(PackageNotFound))
+@router.get(
+    "/packages/{line}/{release}", response_model=PackageOut, dependencies=_VIEWER, responses=problem_responses(PackageNotFound)
+)
 def read(line: Line, release: ReleaseNumber, session: SessionDep) -> PackageOut:
     """One release of a line."""
     return service.shown(session, [service.get(session, line, release)])[0]
 
 
-@router.head(_FILE, responses=_FILE_RESPONSES)
-@router.get(_FILE, responses=_FILE_RESPONSES)
+@router.post(
+    "/packages/{line}/returns",
+    response_model=SignedReturnOut,
+    dependencies=_ADMIN,
+    responses=problem_responses(PackageNotFound, PackagesNotSigned, SigningUnavailable),
+)
+def sign_return(line: Line, body: ReturnIn, session: SessionDep, services: ServicesDep) -> SignedReturnOut:
+    """Sign the return of a line's cameras to an older release, without which they take no lower number."""
+    return service.sign_return(session, services.signer, line, body)
+
+
+@router.head(_FILE, dependencies=_VIEWER, responses=_FILE_RESPONSES)
+@router.get(_FILE, dependencies=_VIEWER, responses=_FILE_RESPONSES)
 def download(line: Line, release: ReleaseNumber, request: Request, session: SessionDep, services: ServicesDep) -> Response:
     """The signed package as a tar, whole or a range of it."""
     digest = service.get(session, line, release).digest

@@ -8,9 +8,10 @@ import structlog
 
 from services.jobs.packages.errors import PackagesNotSigned, SigningUnavailable
 from services.jobs.settings import JobsSettings
-from shared.contracts.packages import TrustedKeys
+from shared.contracts.packages import ReleaseStatement, TrustedKeys
 from shared.kit.packages import keys, signing
 from shared.kit.packages.errors import KeyFileRefused, PackageError
+from shared.kit.packages.statements import SignedStatement
 from shared.kit.packages.verifying import Verified, verify
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,15 @@ class Signer:
             return keys.read_trusted(self.public_keys)
         except KeyFileRefused as exc:
             raise SigningUnavailable(f"{exc}.", hint=exc.hint) from exc
+
+    def sign_return(self, statement: ReleaseStatement) -> SignedStatement:
+        """Sign a return to an older release. PackagesNotSigned, SigningUnavailable."""
+        self.require()
+        assert self.key is not None
+        try:
+            return signing.sign_statement(statement, self.key)
+        except PackageError as exc:
+            raise SigningUnavailable(f"The return cannot be signed: {exc}.", hint=exc.hint) from exc
 
     def sign(self, folder: Path) -> Verified:
         """Sign a package's folder, and see that whoever has the public list will take it. SigningUnavailable."""

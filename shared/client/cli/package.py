@@ -15,6 +15,7 @@ from shared.client.cli import package_view
 from shared.client.cli.common import JsonFlag, UsageError, checked, client, err, escaped, out, pairs, print_json, show_fields
 from shared.client.errors import ClientError, Unusable
 from shared.contracts.packages import ReleaseStatement
+from shared.contracts.packaging import ReturnIn
 
 app = typer.Typer(no_args_is_help=True, help="Packages for cameras: make, download, inspect, verify, sign.")
 
@@ -128,25 +129,33 @@ def sign(
 
 @app.command("allow-return")
 def allow_return(
+    ctx: typer.Context,
     line: Annotated[str, typer.Argument(help="Model line, as picosam2.")],
     from_release: Annotated[int, typer.Option("--from", min=1, help="The newest release that is to be left.")],
     to_release: Annotated[int, typer.Option("--to", min=1, help="The older one to return to.")],
     reason: Annotated[str, typer.Option(help="Why; cameras show it.")],
-    key: KeyOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", dir_okay=False, help="Statement; its signature goes to OUTPUT.sig.")
     ],
+    key: Annotated[
+        str | None, typer.Option("--key", help="Private key file of mode 600, or a PKCS#11 URI; default: the platform signs.")
+    ] = None,
 ) -> None:
     """Sign the return of a line to an older release: without, cameras take no lower number.
 
-    picofleet package allow-return picosam2 --from 9 --to 7 --reason "masks too small" --key packages.pem -o return.json
+    picofleet package allow-return picosam2 --from 9 --to 7 --reason "masks too small" -o return.json
     """
-    fields = {"line": line, "from_release": from_release, "to_release": to_release, "reason": reason}
-    statement = checked(lambda: ReleaseStatement.model_validate(fields | {"issued_at": datetime.now(UTC)}))
+    wanted = checked(lambda: ReturnIn(from_release=from_release, to_release=to_release, reason=reason))
     with told():
         from shared.kit.packages.signing import sign_statement
+        from shared.kit.packages.statements import SignedStatement
 
-        sign_statement(statement, key).write(output)
+        if key is None:
+            signed = client(ctx).packages.sign_return(line, wanted)
+            SignedStatement(signed.statement.encode(), signed.signature.encode()).write(output)
+        else:
+            fields = wanted.model_dump() | {"line": line, "issued_at": datetime.now(UTC)}
+            sign_statement(checked(lambda: ReleaseStatement.model_validate(fields)), key).write(output)
     err().print(f"Cameras of {line} that saw at most release {from_release} may return to {to_release}.")
 
 

@@ -8,7 +8,7 @@ from shared.client.files import Progress, save_stream
 from shared.client.resources.pages import every
 from shared.client.transport import Transport, parsed
 from shared.contracts.packages import TrustedKeys
-from shared.contracts.packaging import PackageOut
+from shared.contracts.packaging import PackageOut, ReturnIn, SignedReturnOut
 
 
 class Packages:
@@ -30,6 +30,10 @@ class Packages:
         """Save a package as the tar ``to``; DownloadError if its bytes are not those that were signed."""
         with self._transport.stream("GET", f"{_path(package.line)}/{package.release}/file") as answer:
             return save_stream(answer, to, digest=package.digest, on_progress=on_progress)
+
+    def sign_return(self, line: str, body: ReturnIn) -> SignedReturnOut:
+        """Have the return to an older release signed; admins only."""
+        return parsed(SignedReturnOut, self._transport.call("POST", f"{_path(line)}/returns", body=body))
 
     def keys(self) -> TrustedKeys:
         """The public keys whose signatures count."""

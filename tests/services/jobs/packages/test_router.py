@@ -2,7 +2,10 @@
 
 import pytest
 
+from shared.kit.packages.errors import ReleaseTooOld
 from shared.kit.packages.keys import generate, read_trusted, trust
+from shared.kit.packages.statements import SignedStatement
+from shared.kit.packages.verifying import verify
 
 
 def test_packages_are_listed_newest_first_by_line_and_in_pages(packaging):
@@ -73,3 +76,26 @@ def test_a_key_is_made_once_for_the_owner_alone(packaging, services):
     before = key.read_bytes(), packaging.keys
     services.signer.ensure()
     assert (key.read_bytes(), read_trusted(services.signer.public_keys)) == before
+
+
+def test_a_signed_return_takes_a_camera_back_to_an_older_release(packaging, admin, tmp_path):
+    packaging.done(), packaging.done()
+    body = {"from_release": 2, "to_release": 1, "reason": "masks too small"}
+    answer = packaging.http.post("/v1/packages/picosam2/returns", json=body, headers=admin)
+    assert answer.status_code == 200, answer.text
+    statement = SignedStatement(answer.json()["statement"].encode(), answer.json()["signature"].encode())
+    package = tmp_path / "package.tar"
+    package.write_bytes(packaging.get("/v1/packages/picosam2/1/file").content)
+    with pytest.raises(ReleaseTooOld):
+        verify(package, packaging.keys, floor=2)
+    assert verify(package, packaging.keys, floor=2, statement=statement).returned_by.reason == "masks too small"
+
+
+def test_a_return_is_the_admin_s_and_leads_back_to_what_is_there(packaging, admin, operator):
+    packaging.done(), packaging.done()
+    body = {"from_release": 2, "to_release": 1, "reason": "r"}
+    assert packaging.http.post("/v1/packages/picosam2/returns", json=body, headers=operator).status_code == 403
+    forth = packaging.http.post("/v1/packages/picosam2/returns", json=body | {"to_release": 3}, headers=admin)
+    assert (forth.status_code, forth.json()["errors"][0]["message"]) == (422, "release 3 is not older than 2")
+    nowhere = packaging.http.post("/v1/packages/other/returns", json=body, headers=admin)
+    assert nowhere.status_code == 404

@@ -64,6 +64,18 @@ def test_a_package_is_downloaded_and_verified_against_the_platform_s_keys(
     assert "older than release 2" in refused.err
 
 
+def test_the_platform_signs_returns(run: Run, publish: Callable[[], int], tmp_path: Path) -> None:
+    publish(), publish()
+    package, statement = tmp_path / "package.tar", tmp_path / "return.json"
+    run("package", "download", "picosam2/1", "-o", str(package))
+    ended = run("package", "allow-return", "picosam2", "--from", "2", "--to", "1", "--reason", "dim", "-o", str(statement))
+    assert ended.code == 0, ended.err
+    verified = run("package", "verify", str(package), "--floor", "2", "--statement", str(statement))
+    assert verified.code == 0, verified.err
+    assert "dim" in verified.out
+    assert run("package", "allow-return", "picosam2", "--from", "9", "--to", "1", "--reason", "x", "-o", "y").code == 4
+
+
 def test_what_was_changed_on_its_way_is_named(run: Run, publish: Callable[[], int], tmp_path: Path) -> None:
     publish()
     package = tmp_path / "package.tar"
