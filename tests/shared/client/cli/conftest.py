@@ -1,11 +1,20 @@
 """Running `picofleet` in this process."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.jobs.jobs.models import Job
+from services.jobs.jobs.service import enqueue
+from services.jobs.packages import publishing
 from shared.client.cli.main import main
+from shared.contracts.packaging import PackagingSpec
+from shared.contracts.worker import MadePackage
+from shared.kit.packages.folder import write_package
+from shared.kit.packages.tars import pack
+from tests.shared.kit.packages.making import some_contents, some_facts
 
 Run = Callable[..., Any]
 
@@ -40,3 +49,23 @@ def _runner(capfd: pytest.CaptureFixture[str]) -> Run:
             self.out, self.err = capfd.readouterr()
 
     return Ended
+
+
+@pytest.fixture
+def publish(service: Any, tmp_path: Path) -> Callable[[], int]:
+    """Signs one more package, as the end of a packaging job does; its release number."""
+    services, spec = service.app.state.services, {"model": "picosam2.imx500/3"}
+    golden = {"dataset": {"dataset": "shapes", "split": "val"}}
+
+    def make() -> int:
+        with services.sessions.begin() as session:
+            job_id = enqueue(session, spec=PackagingSpec.model_validate(spec | {"golden": golden}), owner="ada").id
+        lineage = some_facts().lineage.model_dump() | {"job": job_id}
+        write_package(tmp_path / job_id, some_facts(release=1, lineage=lineage), some_contents())
+        pack(tmp_path / job_id, tmp_path / f"{job_id}.tar")
+        made = MadePackage(blob=services.blobs.put_file(tmp_path / f"{job_id}.tar").digest)
+        with publishing.unpacked(services.blobs, made) as unsigned, services.sessions.begin() as session:
+            job, tools = session.get_one(Job, job_id), {"blobs": services.blobs, "signer": services.signer}
+            return publishing.publish(session, job, **tools, made=unsigned).package.release
+
+    return make
