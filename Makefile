@@ -28,7 +28,7 @@ EXTRAS := services,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
-demo up toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
+toolchain demo up test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables
