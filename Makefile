@@ -30,7 +30,7 @@ EXTRAS := services,signing,workers,embedded,dev
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
-demo up toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
+toolchain demo up test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables

@@ -39,7 +39,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-USUAL = Limits()
+USUAL = Limits(seconds=1200)
+"""For machines that are ten times slower, or busy."""
 
 
 class Conversions:

@@ -14,7 +14,7 @@ from workers.harness.context import Stopped
 from workers.harness.errors import JobFailed
 from workers.packaging.converter import Limits, convert
 
-pytestmark = [pytest.mark.converter, pytest.mark.slow]
+pytestmark = [pytest.mark.converter, pytest.mark.slow, pytest.mark.timeout(1500)]
 MIB = 1024**2
 
 

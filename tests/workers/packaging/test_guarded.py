@@ -107,10 +107,9 @@ def test_a_cancel_ends_the_whole_family_at_once():
 
 
 def test_the_time_limit_ends_the_whole_family():
-    ended, lines = guarded("sh", "-c", FAMILY, seconds=0.5)
+    ended, _ = guarded("sh", "-c", FAMILY, seconds=2)
     assert ended.end is End.TIME
-    assert 0.5 <= ended.seconds < 20
-    assert lines[0] == "started"
+    assert 2 <= ended.seconds < 30
     assert descendants(os.getpid()) == []
 
 
