@@ -36,6 +36,13 @@ settings.register_profile(
 settings.load_profile("picofleet")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Only these tests differ on Postgres; all others need not run twice."""
+    for item in items:
+        if "databases" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -165,7 +172,7 @@ def wait_for(is_so: Callable[[], bool], *, what: str, timeout_s: float = 20) -> 
 
 
 def quickest_s(measure: Callable[[], float], *, goal_s: float, tries: int = 3) -> float:
-    """What ``measure`` gives at its best: other tests may keep the machine busy for a moment, but not each time."""
+    """What ``measure`` gives at its best: others may keep the machine busy for a moment, but not each time."""
     taken = [measure()]
     while min(taken) >= goal_s and len(taken) < tries:
         taken.append(measure())
