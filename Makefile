@@ -22,7 +22,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDE
 # Tests wait for other processes much of the time, so a third one helps on two cores. A file stays together: its servers are
 # started once. Tests that promise seconds come last and alone; pytest ends with 5 where PYTEST_ARGS chose none of them.
 PYTEST := $(BIN)/python -m pytest
-BESIDE := --numprocesses 3 --dist loadfile
+BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SOURCES := shared services workers infra
 EXTRAS := services,workers,embedded,dev
 

@@ -37,10 +37,11 @@ settings.load_profile("picofleet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Only these tests differ on Postgres; all others need not run twice."""
+    """Mark the tests that differ on Postgres, and put the longest files first, lest one process ends long after the others."""
     for item in items:
         if "databases" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def free_port() -> int:
