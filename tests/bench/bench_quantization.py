@@ -4,6 +4,8 @@ Goals on two cores: int8 1.3 times float at one window, 1.7 times at 32 windows 
 90 s. The plain way of PTQ is the toolkit's own with its defaults, fed one window at a time.
 """
 
+import contextlib
+import io
 import os
 import tempfile
 import time
@@ -93,7 +95,8 @@ def _ptq(windows: NDArray[np.uint8]) -> None:
 
     def plain() -> None:
         singly = lambda: ([window] for window in batches(some, 1))  # noqa: E731
-        mct.ptq.pytorch_post_training_quantization(network, singly, target_platform_capabilities=capabilities)
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            mct.ptq.pytorch_post_training_quantization(network, singly, target_platform_capabilities=capabilities)
 
     ways = {"the toolkit, one by one": plain, "ours": lambda: toolkit.post_training(task)}
     seconds = [{name: _seconds(way) for name, way in ways.items()} for _ in range(PTQ_ROUNDS)]

@@ -41,6 +41,14 @@ def test_it_is_small_and_says_what_its_input_means(files):
     assert told == [("calibrate", 10, 20), ("calibrate", 20, 20)]
 
 
+def test_every_convolution_is_computed_in_int8(files):
+    graph = onnx.load(files[1]).graph
+    quantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 27
+    assert all(quantized.issuperset(node.input) for node in convolutions)
+
+
 def test_its_layers_carry_the_float_networks_names(files, windows):
     layers = cpu_layers(*files[:2], windows[:8])
     by_name = {layer.name: layer for layer in layers}
