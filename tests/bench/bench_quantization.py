@@ -25,6 +25,7 @@ from shared.picosam.model import build_model
 from shared.picosam.quantization import toolkit
 from shared.picosam.quantization.calibration import choose_rows
 from shared.picosam.quantization.cpu import quantize_for_cpu
+from shared.picosam.quantization.upsampling import upsample_by_copies
 from tests.bench.images import BenchImages, bench_images
 from tests.bench.table import Measured, print_goal, print_table, ratio
 
@@ -60,6 +61,7 @@ def _windows(images: BenchImages, folder: Path) -> NDArray[np.uint8]:
 def _int8(windows: NDArray[np.uint8], folder: Path) -> None:
     export_onnx(build_model("picosam2", seed=0), folder / "float.onnx")
     quantize_for_cpu(folder / "float.onnx", folder / "int8.onnx", windows, CpuOptions(), lambda *_: None)
+    upsample_by_copies(folder / "int8.onnx")
     sessions = {"float32": _session(folder / "float.onnx"), "int8": _session(folder / "int8.onnx")}
     for batch, runs in TURN.items():
         rows = _turns(sessions, to_input(windows[:batch]), runs)
