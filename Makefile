@@ -22,15 +22,16 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Tests wait for other processes much of the time, so a third one helps on two cores. A file stays together: its servers are
-# started once.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+# started once. Tests that promise seconds come last and alone; pytest ends with 5 where PYTEST_ARGS chose none of them.
+PYTEST := $(BIN)/python -m pytest
+BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SOURCES := shared services workers infra
 EXTRAS := services,signing,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
-toolchain demo up test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
+demo up toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables
@@ -74,12 +75,12 @@ toolchain: $(STAMP) ## install Sony's IMX500 converter, which packaging needs (T
 
 .PHONY: test test-services
 test: $(STAMP) ## all tests that need neither root nor installed services
-	infra/ci/isolated $(PYTEST) -m 'not services' $(PYTEST_ARGS)
+	infra/ci/isolated $(PYTEST) $(BESIDE) -m 'not services and not timed' $(PYTEST_ARGS)
+	infra/ci/isolated $(PYTEST) -m timed $(PYTEST_ARGS) || [ $$? = 5 ]
 
-# The converter knows no database: its tests, which take minutes, run in `make test` alone.
-test-services: $(STAMP) ## the same tests on Postgres, and those that need further services; as root it installs what is missing
+test-services: $(STAMP) ## the tests that use a database, on Postgres, and those that need further services; as root it installs what is missing
 	@infra/ci/install-services
-	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(PYTEST) -m 'not converter' $(PYTEST_ARGS)
+	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(PYTEST) $(BESIDE) -m 'services or database' $(PYTEST_ARGS)
 
 .PHONY: lint format
 lint: $(STAMP) ## ruff, mypy --strict, import contracts

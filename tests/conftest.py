@@ -36,6 +36,14 @@ settings.register_profile(
 settings.load_profile("picofleet")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that differ on Postgres, and put the longest files first, lest one process ends long after the others."""
+    for item in items:
+        if "databases" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -165,7 +173,7 @@ def wait_for(is_so: Callable[[], bool], *, what: str, timeout_s: float = 20) -> 
 
 
 def quickest_s(measure: Callable[[], float], *, goal_s: float, tries: int = 3) -> float:
-    """What ``measure`` gives at its best: other tests may keep the machine busy for a moment, but not each time."""
+    """What ``measure`` gives at its best: others may keep the machine busy for a moment, but not each time."""
     taken = [measure()]
     while min(taken) >= goal_s and len(taken) < tries:
         taken.append(measure())

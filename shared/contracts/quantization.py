@@ -61,7 +61,7 @@ class Gptq(Strict):
     """Knobs of the method gptq."""
 
     epochs: int = Field(default=4, ge=1, le=500, description="over the calibration windows")
-    learning_rate: float = Field(default=3e-2, gt=0, le=1, description="Adam, of the roundings")
+    learning_rate: float = Field(default=3e-3, gt=0, le=1, description="Adam, of the roundings")
     hessian: Literal["none", "layer", "sample"] = Field(
         default="none", description="what the layers' errors are weighed by; sample is the toolkit's default, and needs a GPU"
     )
@@ -97,7 +97,8 @@ class CpuOptions(Strict):
     calibration: Literal["minmax", "percentile", "entropy"] = "percentile"
     percentile: float = Field(default=99.99, ge=90, le=100, description="of absolute values, for the calibration percentile")
     reduce_range: bool = Field(
-        default=False, description="kernels of 7 bits: for processors without VNNI, whose int8 sums may overflow"
+        default=True,
+        description="kernels of 7 bits, right on every processor; false: 8 bits, whose sums overflow on those without VNNI",
     )
 
 

@@ -122,6 +122,7 @@ def test_the_same_message_delivered_eight_times_runs_once(platform, dataset):
     assert platform.states(job) == ["queued", "running", "succeeded"]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("phase", PHASES)
 def test_cancel_takes_five_seconds_at_any_stage(platform, dataset, phase):
     sides = itertools.count(70 + 10 * PHASES.index(phase))  # that no other job uses, so that there is something to prepare

@@ -17,6 +17,7 @@ from shared.picosam.quantization import aware, sensor_files, toolkit
 from shared.picosam.quantization.agreement import CodeAgreement, check_reference
 from shared.picosam.quantization.cpu import quantize_for_cpu
 from shared.picosam.quantization.layers import Layer, cpu_layers, sensor_layers
+from shared.picosam.quantization.upsampling import upsample_by_copies
 from shared.picosam.weights import Quantization
 from workers.harness.context import JobContext
 from workers.quantization.inputs import FloatModel, Windows
@@ -66,6 +67,7 @@ def _for_cpu(ctx: JobContext, spec: QuantizationSpec, floats: FloatModel, window
     seconds = time.perf_counter() - begun
     ctx.report(Progress(phase="layers", done=0, unit="layer"))
     layers = cpu_layers(floats.onnx, path, windows.calibration[:LAYER_WINDOWS])
+    upsample_by_copies(path)
     return Made(folder=folder, size_bytes=path.stat().st_size, layers=layers, seconds=seconds)
 
 

@@ -73,13 +73,21 @@ def quantize_for_cpu(network: Path, path: Path, windows: NDArray[np.uint8], opti
 
 
 def _prepared(network: Path) -> onnx.ModelProto:
-    """Constants as initializers: the quantizer leaves a node alone whose parameters it does not find among them."""
+    """Constants as initializers: the quantizer leaves a node alone whose parameters it does not find among them.
+
+    A parameter that several layers share, as the zeros of a new network, reaches all but one by an Identity.
+    """
     model = onnx.load(str(network))
-    constants = [node for node in model.graph.node if node.op_type == "Constant"]
-    for node in constants:
-        value = helper.get_attribute_value(node.attribute[0])
-        value.name = node.output[0]
-        model.graph.initializer.append(value)
+    kept = {each.name: each for each in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type == "Constant":
+            value = helper.get_attribute_value(node.attribute[0])
+        elif node.op_type == "Identity" and node.input[0] in kept:
+            value = kept[node.input[0]]
+        else:
+            continue
+        model.graph.initializer.add().CopyFrom(value)
+        model.graph.initializer[-1].name = node.output[0]
         model.graph.node.remove(node)
     return model
 

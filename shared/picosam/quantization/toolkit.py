@@ -94,6 +94,8 @@ def gradient(task: Quantizing, how: Gptq) -> nn.Module:
         use_hessian_based_weights=how.hessian != "none",
         use_hessian_sample_attention=how.hessian == "sample",
     )
+    # Its optimizer of the biases overshoots, the more the longer: with the Hessian the error of a small network grew tenfold.
+    settings.train_bias = False
     with _watched(task):
         quantized, _ = mct.gptq.pytorch_gradient_post_training_quantization(
             task.network,
@@ -107,14 +109,24 @@ def gradient(task: Quantizing, how: Gptq) -> nn.Module:
 
 
 def prepare_training(task: Quantizing) -> nn.Module:
-    """QAT's beginning: the network as PTQ leaves it, with weights and thresholds that can be trained through the quantizers."""
+    """QAT's beginning: the network as PTQ leaves it, with weights that can be trained through the quantizers."""
     import model_compression_toolkit as mct
 
     with _watched(task):
         prepared, _ = mct.qat.pytorch_quantization_aware_training_init_experimental(
             task.network, task.batches, _target(task), _core(task), target_platform_capabilities=_capabilities()
         )
+    _freeze_ranges(prepared)
     return _module(prepared)
+
+
+def _freeze_ranges(prepared: nn.Module) -> None:
+    """Ranges of activations stay what PTQ found: they are powers of two, rounded up, so the least step up would double one."""
+    from mct_quantizers import PytorchActivationQuantizationHolder
+
+    for module in prepared.modules():
+        if isinstance(module, PytorchActivationQuantizationHolder):
+            module.requires_grad_(False)
 
 
 def end_training(network: nn.Module) -> nn.Module:

@@ -182,7 +182,7 @@ def test_nobody_is_told_of_a_success_before_the_commit(sessions, serve):
     def refuse(session):
         raise OSError("disk full")
 
-    with httpx.Client(base_url=serve(app).url) as client:
+    with httpx.Client(base_url=serve(app).url, timeout=60) as client:
         assert client.post("/cameras").status_code == 500
     with sessions() as session:
         assert session.scalar(select(func.count()).select_from(Camera)) == 0

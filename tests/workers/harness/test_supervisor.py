@@ -32,6 +32,7 @@ def test_of_eight_messages_about_one_job_one_runs_it(jobs_service, worker_for):
     assert jobs_service.job(job_id).attempt == 1
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("trial", ["obey", "hang"])
 def test_a_cancel_ends_the_job_within_five_seconds(trial, jobs_service, worker_for):
     worker = worker_for(jobs_service)

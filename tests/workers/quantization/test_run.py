@@ -119,6 +119,16 @@ def test_a_float_version_becomes_one_for_cpus(tracking_service, worker, trained)
     assert job.result["size_bytes"] < 1.4e6
 
 
+@pytest.mark.parametrize(
+    ("method", "knobs"), [("qat", {"samples": 16, "batch_size": 8}), ("gptq", {"epochs": 1, "hessian": "layer"})]
+)
+def test_the_other_methods_come_to_their_end_too(tracking_service, worker, trained, method, knobs):
+    job = quantized(tracking_service, worker, trained, method=method, imx500={method: knobs}, register_as=None)
+    assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job.id))
+    assert job.result["reference_codes"] >= 0.998
+    assert abs(job.result["miou_96_drop"]) < 0.1
+
+
 def test_a_gate_fails_the_job_with_figures_and_advice_and_keeps_the_report(tracking_service, worker, trained):
     job = quantized(tracking_service, worker, trained, platform="cpu", gates={"max_size_bytes": 1000}, register_as="none")
     assert (job.state, job.error.type) == (JobState.FAILED, "quantization_gate")

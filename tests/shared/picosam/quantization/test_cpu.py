@@ -1,5 +1,8 @@
 """The int8 network for CPUs, in real ONNX Runtime."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +13,7 @@ from shared.picosam.export import export_onnx
 from shared.picosam.model import build_model
 from shared.picosam.quantization.cpu import quantize_for_cpu
 from shared.picosam.quantization.layers import cpu_layers
+from shared.picosam.quantization.upsampling import upsample_by_copies
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,36 @@ def test_it_is_small_and_says_what_its_input_means(files):
     assert second.stat().st_size < 1.4e6 < first.stat().st_size / 3
     assert {entry.key: entry.value for entry in onnx.load(second).metadata_props}["input"] == "RGB, pixel/256"
     assert told == [("calibrate", 10, 20), ("calibrate", 20, 20)]
+
+
+def test_every_convolution_is_computed_in_int8(files):
+    graph = onnx.load(files[1]).graph
+    quantized = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 27
+    assert all(quantized.issuperset(node.input) for node in convolutions)
+
+
+def test_upsampling_by_copies_gives_the_same_numbers(files, windows, tmp_path):
+    quick = Path(shutil.copy(files[1], tmp_path))
+    assert upsample_by_copies(quick) == 4
+    assert not {"Resize"} & {node.op_type for node in onnx.load(quick).graph.node}
+    answers = [OnnxNetwork(path, quantization="int8", threads=1).logits(windows) for path in (files[1], quick)]
+    assert np.array_equal(*answers)
+    assert upsample_by_copies(quick) == 0
+
+
+def test_other_ways_to_resize_are_left_alone(files, tmp_path):
+    path = Path(shutil.copy(files[1], tmp_path))
+    model = onnx.load(path)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "nearest_mode":
+                attribute.s = b"ceil"
+    onnx.save(model, path)
+    before = path.read_bytes()
+    assert upsample_by_copies(path) == 0
+    assert path.read_bytes() == before
 
 
 def test_its_layers_carry_the_float_networks_names(files, windows):
