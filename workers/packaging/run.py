@@ -8,10 +8,12 @@ from shared.contracts.jobs import Progress
 from shared.contracts.models import PARENT_VERSION_TAG
 from shared.contracts.packages import CONVERTED, GoldenTolerance, PackageManifest
 from shared.contracts.packaging import PackagingSpec
+from shared.contracts.training import Compute
 from shared.contracts.worker import MadePackage, RegisterModel
 from shared.kit.packages.tars import pack
 from shared.kit.tracking import RunSink
 from shared.picosam.golden import Frames, Reference, choose
+from shared.picosam.placement import threads_for
 from workers.harness.context import Finished, JobContext
 from workers.harness.tracked import describe, publish, tracked
 from workers.packaging import contents, report
@@ -76,7 +78,7 @@ def _packaged(
 def _made(ctx: JobContext, spec: PackagingSpec, model: SensorModel, conversion: Conversion) -> Made:
     assert spec.golden is not None  # a spec without is a dry run
     ctx.report(Progress(phase="golden", done=0, unit="frame"))
-    reference = Reference(model.reference, bgr=spec.input_format == "BGR", threads=1)
+    reference = Reference(model.reference, bgr=spec.input_format == "BGR", threads=threads_for(Compute()))
     check_tensors(conversion, model.config.input_size, reference.output)
     (grant,) = ctx.claim.datasets
     frames = choose(reference, golden_candidates(ctx, spec.golden, model.config), spec.golden.frames)
