@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, status
 from fastapi.responses import Response
 
 from services.jobs.packages import service
@@ -16,6 +16,7 @@ from shared.contracts.pages import Page
 from shared.kit.auth import requires
 from shared.kit.blobs import BlobNotFound
 from shared.kit.database import SessionDep
+from shared.kit.idempotency import IdempotencyConflict, OnceDep
 from shared.kit.pages import PageDep
 from shared.kit.problems import RangeNotSatisfiable, problem_responses
 from shared.kit.ranges import serve_ranges
@@ -65,13 +66,14 @@ def read(line: Line, release: ReleaseNumber, session: SessionDep) -> PackageOut:
 
 @router.post(
     "/packages/{line}/returns",
+    status_code=status.HTTP_201_CREATED,
     response_model=SignedReturnOut,
     dependencies=_ADMIN,
-    responses=problem_responses(PackageNotFound, PackagesNotSigned, SigningUnavailable),
+    responses=problem_responses(PackageNotFound, PackagesNotSigned, SigningUnavailable, IdempotencyConflict),
 )
-def sign_return(line: Line, body: ReturnIn, session: SessionDep, services: ServicesDep) -> SignedReturnOut:
+def sign_return(line: Line, body: ReturnIn, session: SessionDep, services: ServicesDep, once: OnceDep) -> Response:
     """Sign the return of a line's cameras to an older release, without which they take no lower number."""
-    return service.sign_return(session, services.signer, line, body)
+    return once.answer(body, lambda: service.sign_return(session, services.signer, line, body))
 
 
 @router.head(_FILE, dependencies=_VIEWER, responses=_FILE_RESPONSES)

@@ -82,7 +82,7 @@ def test_a_signed_return_takes_a_camera_back_to_an_older_release(packaging, admi
     packaging.done(), packaging.done()
     body = {"from_release": 2, "to_release": 1, "reason": "masks too small"}
     answer = packaging.http.post("/v1/packages/picosam2/returns", json=body, headers=admin)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 201, answer.text
     statement = SignedStatement(answer.json()["statement"].encode(), answer.json()["signature"].encode())
     package = tmp_path / "package.tar"
     package.write_bytes(packaging.get("/v1/packages/picosam2/1/file").content)
