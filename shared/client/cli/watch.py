@@ -88,7 +88,7 @@ class PlainView:
             return
         self._phase, self._printed = progress.phase, now
         total = f"/{progress.total}" if progress.total is not None else ""
-        self._line(f"{progress.phase} {progress.done}{total} {progress.unit}s  {note(progress)}".rstrip())
+        self._line(f"{progress.phase} {progress.done}{total} {_units(progress)}  {note(progress)}".rstrip())
 
     def log(self, level: str, message: str) -> None:
         """Print a log line."""
@@ -133,12 +133,15 @@ def note(progress: Progress) -> str:
     """Speed, time left and newest figures."""
     parts = []
     if progress.rate is not None:
-        unit = "images" if progress.phase == "train" else f"{progress.unit}s"
-        parts.append(f"{progress.rate:.1f} {unit}/s")
+        parts.append(f"{progress.rate:.1f} {'images' if progress.phase == 'train' else _units(progress)}/s")
     if progress.eta_s is not None:
         parts.append(f"ETA {clock(progress.eta_s)}")
     parts += [f"{name} {progress.metrics[name]:.3f}" for name in _SHOWN if name in progress.metrics]
     return "  ".join(parts)
+
+
+def _units(progress: Progress) -> str:
+    return progress.unit + ("es" if progress.unit.endswith("ch") else "s")
 
 
 def clock(seconds: float) -> str:

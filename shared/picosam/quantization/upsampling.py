@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
+from shared.picosam.quantization.sensor_files import constants
+
 _DOUBLING: Final = {"mode": b"nearest", "coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor"}
 
 
@@ -37,7 +39,7 @@ class _Graph:
                 self._users.setdefault(name, []).append(node)
         inferred = shape_inference.infer_shapes(model).graph.value_info
         self._shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred}
-        self._constants = {each.name: each for each in model.graph.initializer}
+        self._constants = constants(model)
 
     def replace(self, resize: NodeProto) -> bool:
         """DequantizeLinear, Resize and QuantizeLinear become copies of codes; False for any other node."""
@@ -60,7 +62,7 @@ class _Graph:
         scales = self._constants.get(resize.input[2]) if len(resize.input) == 3 else None
         if scales is None or any(found.get(name) != value for name, value in _DOUBLING.items()):
             return False
-        return bool(numpy_helper.to_array(scales).tolist() == [1, 1, 2, 2])
+        return bool(scales.tolist() == [1, 1, 2, 2])
 
     def _copies(self, name: str, codes: str, doubled: str, shape: list[int]) -> list[NodeProto]:
         """``codes`` [N, C, H, W] to ``doubled`` [N, C, 2H, 2W]."""

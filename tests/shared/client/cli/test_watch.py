@@ -34,6 +34,11 @@ def test_lines_tell_phase_position_speed_and_figures(plain: tuple[PlainView, io.
     assert "train 7/100 steps  52.1 images/s  ETA 1:01  loss 0.500  miou_96_pad 0.250" in plain[1].getvalue()
 
 
+def test_several_batches_are_spelt_so(plain: tuple[PlainView, io.StringIO]) -> None:
+    plain[0].progress(Progress(phase="calibrate", done=2, total=10, unit="batch"))
+    assert "calibrate 2/10 batches" in plain[1].getvalue()
+
+
 def test_a_phase_does_not_flood_the_log(plain: tuple[PlainView, io.StringIO]) -> None:
     for done in range(1, 101):
         show(plain[0], a_train_step(done), logs=True)
