@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from shared.contracts.quantization import CpuOptions
 from shared.picosam.evaluation.networks import OnnxNetwork
@@ -93,8 +94,18 @@ def test_what_the_reporter_raises_ends_the_work(files, windows, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("calibration", ["percentile", "entropy"])
-def test_any_number_of_windows_calibrates(files, windows, tmp_path, calibration):
-    options = CpuOptions(calibration=calibration)
-    quantize_for_cpu(files[0], tmp_path / "model.onnx", windows[:17], options, lambda *_: None)
+def test_entropy_chooses_narrower_ranges_than_all_that_was_seen(files, windows, tmp_path):
+    def ranges(path):
+        steps = {
+            each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer if each.name.endswith("_scale")
+        }
+        return {name: step for name, step in steps.items() if step.ndim == 0}
+
+    quantize_for_cpu(files[0], tmp_path / "model.onnx", windows, CpuOptions(calibration="entropy"), lambda *_: None)
+    whole, chosen = ranges(files[1]), ranges(tmp_path / "model.onnx")
+    assert sum(chosen[name] < 0.9 * step for name, step in whole.items()) > 10
+
+
+def test_any_number_of_windows_calibrates(files, windows, tmp_path):
+    quantize_for_cpu(files[0], tmp_path / "model.onnx", windows[:17], CpuOptions(), lambda *_: None)
     assert (tmp_path / "model.onnx").stat().st_size < 1.4e6
