@@ -106,7 +106,9 @@ def test_a_bomb_is_stopped(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4" + bytes(600), b"BZh9" + bytes(600), bytes(range(256)) * 8, gzip.compress(b"hi", mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\3\4" + bytes(600), b"BZh9" + bytes(600), bytes(range(256)) * 8, gzip.compress(b"hi", mtime=0)]
+)
 def test_what_is_no_tar_is_refused(tmp_path, content):
     (tmp_path / "package.tar").write_bytes(content)
     with pytest.raises(PackageUnreadable, match=r"package\.tar"), opened(tmp_path / "package.tar"):
