@@ -1,9 +1,10 @@
 """ONNX Runtime's static quantizer: an int8 network for CPUs. It is a network of its own, not what the sensor computes."""
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Final
 
@@ -115,11 +116,12 @@ def _prepared(network: Path) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """It logs advice on pre-processing, which fails on these networks and would gain nothing, to the root logger."""
+    """It logs advice on pre-processing, which fails on these networks and would gain nothing, to the root logger, and prints."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(before)
