@@ -116,7 +116,7 @@ def _prepared(network: Path) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """It logs advice on pre-processing, which fails on these networks and would gain nothing, to the root logger, and prints."""
+    """It prints, and logs advice on pre-processing, which fails on these networks and gains nothing, to the root logger."""
     root = logging.getLogger()
     before = root.level
     root.setLevel(logging.ERROR)
