@@ -81,8 +81,11 @@ def test_only_the_loopback_interface_is_listened_on(platform: Up) -> None:
 
 
 def test_secrets_are_the_owners_alone(platform: Up) -> None:
-    for path in [*platform.home.keys.iterdir(), platform.home.plan, platform.home.platform, platform.home.run / "redis.conf"]:
+    keys = {path.name: path for path in platform.home.keys.iterdir()}
+    public = {name: keys.pop(name) for name in ("packages.pem.pub", "packages.public.json")}
+    for path in [*keys.values(), platform.home.plan, platform.home.platform, platform.home.run / "redis.conf"]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert not any(b"PRIVATE" in path.read_bytes() for path in public.values())
     assert stat.S_IMODE(platform.home.socket.stat().st_mode) == 0o600
 
 
