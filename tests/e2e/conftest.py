@@ -25,6 +25,8 @@ from shared.contracts.training import Compute, EvaluationSettings, Recipe
 
 LEASE_S = 8.0
 """Short, so that an outage longer than a lease does not take a minute; the product's default is 30 s."""
+HUNG_S = 300.0
+"""Longer than anything takes on a machine that does much else: what is waited for so long will not come."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Platform:
         supervisor._call("stopProcess", program, False)  # the supervisor knows that the end is wanted; nobody hears its SIGTERM
         for process in group:
             process.kill()
-        until(lambda: self.pid(program), lambda pid: pid == 0, what=f"the end of {program}", limit_s=30)
+        until(lambda: self.pid(program), lambda pid: pid == 0, what=f"the end of {program}")
         try:
             yield
         finally:
@@ -67,13 +69,13 @@ class Platform:
 
     def kill_child_of(self, job: JobOut) -> None:
         """SIGKILL to the process that does the job's work: the one that has its folder open or in its environment."""
-        busy = until(lambda: [each for each in self.children() if works_on(each, job.id)], bool, what="a child", limit_s=30)
+        busy = until(lambda: [each for each in self.children() if works_on(each, job.id)], bool, what="a child")
         for child in busy:
             child.kill()
 
     def until_well(self) -> None:
         """Wait until every program answers again."""
-        until(lambda: status(self.home), lambda now: now.is_up, what="the platform", limit_s=120)
+        until(lambda: status(self.home), lambda now: now.is_up, what="the platform")
 
     @property
     def redis_url(self) -> str:
@@ -99,16 +101,16 @@ class Platform:
     def submit(self, dataset: str, **changes: Any) -> JobOut:
         return self.client.jobs.submit_training(a_training(dataset, **changes))
 
-    def until(self, job: JobOut, holds: Callable[[JobOut], bool], *, what: str, limit_s: float = 90) -> JobOut:
+    def until(self, job: JobOut, holds: Callable[[JobOut], bool], *, what: str, limit_s: float = HUNG_S) -> JobOut:
         look, log = (lambda: self.client.jobs.get(job.id)), (lambda: self.client.jobs.logs(job.id))
         found: JobOut = until(look, holds, what=what, limit_s=limit_s, log=log)
         return found
 
-    def until_training(self, job: JobOut, *, step: int = 1, limit_s: float = 90) -> JobOut:
-        return self.until(job, lambda now: _step(now) >= step, what=f"training step {step}", limit_s=limit_s)
+    def until_training(self, job: JobOut, *, step: int = 1) -> JobOut:
+        return self.until(job, lambda now: _step(now) >= step, what=f"training step {step}")
 
-    def finished(self, job: JobOut, *, limit_s: float = 150) -> JobOut:
-        return self.until(job, lambda now: now.state.is_final, what="the job's end", limit_s=limit_s)
+    def finished(self, job: JobOut) -> JobOut:
+        return self.until(job, lambda now: now.state.is_final, what="the job's end")
 
     def registered(self, job: JobOut) -> JobOut:
         """The job at its end, with its model's version: the registry may answer a moment later."""
@@ -137,7 +139,12 @@ def _step(job: JobOut) -> int:
 
 
 def until(
-    look: Callable[[], Any], holds: Callable[[Any], bool], *, what: str, limit_s: float, log: Callable[[], str] = str
+    look: Callable[[], Any],
+    holds: Callable[[Any], bool],
+    *,
+    what: str,
+    limit_s: float = HUNG_S,
+    log: Callable[[], str] = str,
 ) -> Any:
     deadline = time.monotonic() + limit_s
     while not holds(found := look()):
@@ -188,7 +195,6 @@ def dataset(platform: Platform) -> str:
         lambda: platform.client.datasets.get(made.id),
         lambda now: now.state.value == "ready",
         what="the import",
-        limit_s=90,
         log=lambda: platform.client.jobs.logs(str(made.import_job)),
     )
     return made.name

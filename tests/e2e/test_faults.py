@@ -19,7 +19,7 @@ from shared.contracts.jobs import EventType, JobState
 from shared.kit.celery_app import make_celery, send_job
 from tests.conftest import quickest_s
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 RECOVERY_S = 45
 """From a worker's death to the next attempt, with the product's lease."""
@@ -27,6 +27,7 @@ CANCEL_S = 5
 PHASES = ("prepare", "train", "evaluate", "pictures", "export")
 
 
+@pytest.mark.timed
 def test_a_killed_worker_is_replaced_and_the_weights_are_those_of_an_undisturbed_run(platform, dataset, tmp_path):
     undisturbed = platform.submit(dataset, name="undisturbed", steps=60)
     disturbed = platform.submit(dataset, name="disturbed", steps=60)
@@ -84,7 +85,7 @@ def test_metrics_of_an_mlflow_outage_arrive_afterwards(platform, dataset):
     with platform.without("mlflow"):
         time.sleep(12)
     platform.until_well()
-    ended = platform.finished(job, limit_s=240)
+    ended = platform.finished(job)
     assert ended.state is JobState.SUCCEEDED, ended.error
     assert ended.attempt == 1
     steps = platform.metric_steps(running.mlflow_run_id, "loss")

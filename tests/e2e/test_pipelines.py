@@ -37,7 +37,6 @@ def job_of(platform, pipeline, name):
         lambda: step_of(platform, pipeline, name),
         lambda found: found.job_id is not None,
         what=f"a job of {name}",
-        limit_s=180,
     )
     return platform.client.jobs.get(step.job_id)
 
@@ -58,7 +57,7 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
     platform.kill("jobs")  # what comes next is only in the database now
     platform.until_well()
     second = job_of(platform, pipeline, "distil")
-    platform.until_training(second, step=25, limit_s=180)
+    platform.until_training(second, step=25)
     platform.kill("worker")
 
     ended = finished(platform, pipeline)
@@ -85,7 +84,7 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
 def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
     pipeline = platform.client.pipelines.submit(a_pipeline(dataset, steps=40))
     job = job_of(platform, pipeline, "distil")
-    platform.until_training(job, step=15, limit_s=180)
+    platform.until_training(job, step=15)
     platform.client.pipelines.cancel(pipeline.id)
     stopped = finished(platform, pipeline)
     assert stopped.state is PipelineState.CANCELLED
