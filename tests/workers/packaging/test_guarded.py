@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,13 @@ def guarded(*command: str, seconds: float = 60, memory_bytes: int = 1 << 40, sto
 
 def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
+
+
+@pytest.fixture
+def family() -> Callable[[], list[psutil.Process]]:
+    """This process's descendants but for those of other tests' servers."""
+    before = descendants(os.getpid())
+    return lambda: [process for process in descendants(os.getpid()) if process not in before]
 
 
 def are_gone(processes: list[psutil.Process]) -> bool:
@@ -88,13 +96,13 @@ def test_a_program_that_is_not_there_is_no_success():
     assert any("No such file" in line for line in lines)
 
 
-def test_a_cancel_ends_the_whole_family_at_once():
+def test_a_cancel_ends_the_whole_family_at_once(family):
     seen: list[psutil.Process] = []
     asked = 0.0
 
     def stop() -> bool:
         nonlocal seen, asked
-        found = descendants(os.getpid())
+        found = family()
         if not seen and sum(process.name() == "sleep" for process in found) == 2:
             seen, asked = found, time.monotonic()
         return bool(seen)
@@ -106,29 +114,29 @@ def test_a_cancel_ends_the_whole_family_at_once():
     assert not any(process.is_running() for process in seen)  # not even as zombies
 
 
-def test_the_time_limit_ends_the_whole_family():
+def test_the_time_limit_ends_the_whole_family(family):
     ended, _ = guarded("sh", "-c", FAMILY, seconds=2)
     assert ended.end is End.TIME
     assert 2 <= ended.seconds < 30
-    assert descendants(os.getpid()) == []
+    assert family() == []
 
 
-def test_the_memory_of_all_processes_together_is_limited():
+def test_the_memory_of_all_processes_together_is_limited(family):
     hungry = "import time; x = bytearray(150 << 20); time.sleep(60)"
     script = f"{sys.executable} -I -S -c '{hungry}' & {sys.executable} -I -S -c '{hungry}' & wait"
     ended, _ = guarded("sh", "-c", script, memory_bytes=250 << 20)
     assert ended.end is End.MEMORY
     assert ended.peak_bytes > 250 << 20
-    assert descendants(os.getpid()) == []
+    assert family() == []
 
 
-def test_orphans_of_a_program_that_ended_are_cleared_away():
+def test_orphans_of_a_program_that_ended_are_cleared_away(family):
     ended, _ = guarded("sh", "-c", "sleep 617 & exit 0")
     assert (ended.end, ended.status) == (End.ITSELF, 0)
-    assert descendants(os.getpid()) == []
+    assert family() == []
 
 
-def test_a_listener_that_fails_leaves_nothing_running():
+def test_a_listener_that_fails_leaves_nothing_running(family):
     def refuse(_: str) -> None:
         raise RuntimeError("full")
 
@@ -137,7 +145,7 @@ def test_a_listener_that_fails_leaves_nothing_running():
             ["sh", "-c", FAMILY], env=ENVIRONMENT, folder=Path("/"), seconds=60, memory_bytes=1 << 40,
             stop_requested=lambda: False, on_line=refuse,
         )  # fmt: skip
-    assert descendants(os.getpid()) == []
+    assert family() == []
 
 
 @pytest.mark.faults
@@ -147,6 +155,6 @@ def test_the_family_vanishes_with_a_killed_parent():
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"
         wait_until(lambda: sum(p.name() == "sleep" for p in descendants(parent.pid)) == 2, what="the family")
-        family = descendants(parent.pid)
+        started = descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: are_gone(family), what="the family's end", timeout_s=20)
+    wait_until(lambda: are_gone(started), what="the family's end", timeout_s=20)
