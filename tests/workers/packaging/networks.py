@@ -57,11 +57,6 @@ class WideNet(nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
-def picosam2() -> nn.Module:
-    """Untrained; the converter does not care."""
-    return toolkit.traceable(build_model(seed=0))
-
-
 def quantized(make: Callable[[], nn.Module], path: Path, *, side: int = 96, options: Imx500Options | None = None) -> Path:
     """Writes ``make()``'s network, calibrated on noise, as the converter's kind of ONNX file."""
     torch.manual_seed(0)

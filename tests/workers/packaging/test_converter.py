@@ -1,4 +1,4 @@
-"""Real conversions with Sony's converter: PicoSAM2, and a small network for each way to fail. Two to three minutes together."""
+"""Real conversions with Sony's converter, of small networks, one for each way to fail. `test_run` converts PicoSAM2."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from shared.kit.toolchain.place import Place
-from tests.workers.packaging.networks import BicubicNet, CumulativeNet, TinyNet, WideNet, picosam2, unquantized, with_bits
+from tests.workers.packaging.networks import BicubicNet, CumulativeNet, TinyNet, WideNet, unquantized, with_bits
 from workers.harness.context import Stopped
 from workers.harness.errors import JobFailed
 from workers.packaging.converter import Limits, convert
@@ -27,33 +27,27 @@ def javas() -> list[psutil.Process]:
     return [process for process in descendants() if process.name() == "java"]
 
 
-def test_picosam2_is_converted_and_fits(conversions, network):
-    found = conversions.run(network(picosam2))
+def test_a_network_is_converted_and_fits(conversions, network):
+    found = conversions.run(network(TinyNet))
     assert found.memory.fits
-    assert found.memory.used_bytes == pytest.approx(3.55 * MIB, rel=0.01)
     assert found.memory.available_bytes == 8 * MIB - 128
     (placed,) = found.networks
     assert placed.name == "network"
     assert (placed.inputs[0].scale, placed.inputs[0].signed, placed.inputs[0].shape) == (1 / 256, False, (3, 96, 96))
     assert found.output is not None
     assert found.output.networks == found.networks
-    assert found.output.size_bytes < 1.4 * MIB
     assert {path.name for path in found.folder.iterdir()} >= {"packerOut.zip", "dnnParams.xml", "network_MemoryReport.json"}
     assert [step.done for step in conversions.stages] == [0, 1, 2, 3, 4, 5]
-    assert 500 * MIB < found.peak_bytes < 2000 * MIB
+    assert 300 * MIB < found.peak_bytes < 2000 * MIB
     assert (found.converter, found.toolchain_digest) == ("3.19.2", conversions.place.ready().mark.digest)
     assert conversions.left_behind == [found.folder.name]
 
-
-def test_the_same_network_gives_the_same_output_but_for_the_stamps_wherever_it_is_made(conversions, network):
-    first = conversions.run(network(TinyNet)).output
     conversions.folder = conversions.folder / "two words" / "it's"
     conversions.folder.mkdir(parents=True)
-    second = conversions.run(network(TinyNet)).output
-    assert first is not None
-    assert second is not None
-    assert first.content_digest == second.content_digest
-    assert [file.md5 for file in first.files] == [file.md5 for file in second.files]
+    again = conversions.run(network(TinyNet)).output
+    assert again is not None
+    assert again.content_digest == found.output.content_digest, "the same but for the stamps, wherever it is made"
+    assert [file.md5 for file in again.files] == [file.md5 for file in found.output.files]
     assert len(conversions.left_behind) == 1
 
 
