@@ -224,13 +224,13 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
         console.print()
     runs = {step.name: run for step in pipeline.steps if step.job_id and (run := client.jobs.get(step.job_id).mlflow_run_id)}
     for name, run_id in runs.items():
-        console.print(f"  {name:<18}{up.mlflow_url}/#/runs/{run_id}", soft_wrap=True)
-    console.print(f"  {'side by side':<18}{escaped(comparison_url(up.mlflow_url, list(runs.values())))}", soft_wrap=True)
+        console.print(f"  {name:<23}{up.mlflow_url}/#/runs/{run_id}", soft_wrap=True)
+    console.print(f"  {'side by side':<23}{escaped(comparison_url(up.mlflow_url, list(runs.values())))}", soft_wrap=True)
     for name, run_id in runs.items():
         folder = up.home.path / "demo" / pipeline.id / name
         if pictures := _pictures(up, run_id, folder):
-            console.print(f"  {f'{name} pictures':<18}{escaped(str(folder))}: {', '.join(pictures)}", soft_wrap=True)
-    console.print(f"  {'lineage':<18}picofleet models lineage {escaped(second)}")
+            console.print(f"  {f'{name} pictures':<23}{escaped(str(folder))}: {', '.join(pictures)}", soft_wrap=True)
+    console.print(f"  {'lineage':<23}picofleet models lineage {escaped(second)}")
     folder = up.home.path / "demo" / pipeline.id
     packaged = f" {keep_package(client, console, steps['package'], folder)}" if "package" in steps else ""
     console.print()

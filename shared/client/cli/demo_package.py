@@ -54,6 +54,6 @@ def keep_package(client: PicofleetClient, console: Console, step: StepOut, folde
     target = client.packages.download(found, folder / f"{found.line}-{found.release}.tar")
     with package.told():
         verified = verify(target, client.packages.keys())
-    console.print(f"  {'package':<18}{escaped(str(target))}, verified with key {verified.key_id}", soft_wrap=True)
+    console.print(f"  {'package':<23}{escaped(str(target))}, verified with key {verified.key_id}", soft_wrap=True)
     memory = verified.manifest.memory
     return f"package {found.line}/{found.release} {found.size_bytes / 1e6:.2f} MB fits {memory.utilization:.0%}"
