@@ -92,8 +92,15 @@ def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
     assert platform.client.jobs.get(job.id).state is JobState.CANCELLED
 
     platform.client.pipelines.retry(pipeline.id)
-    ended = finished(platform, pipeline)
-    assert ended.state is PipelineState.SUCCEEDED, ended.error
-    assert ended.steps[0].job_ids == stopped.steps[0].job_ids, "what had succeeded is kept"
-    assert ended.steps[1].job_ids == [job.id], "the job goes on"
+    again = until(
+        lambda: step_of(platform, pipeline, "distil"),
+        lambda found: found.state is StepState.SUCCEEDED,
+        what="the end of distil",
+        log=lambda: platform.client.jobs.logs(job.id),
+    )
+    assert again.job_ids == [job.id], "the job goes on"
     assert "resumed at step" in platform.client.jobs.logs(job.id)
+    assert step_of(platform, pipeline, "train").job_ids == stopped.steps[0].job_ids, "what had succeeded is kept"
+    job_of(platform, pipeline, "evaluate")  # what follows is started
+    platform.client.pipelines.cancel(pipeline.id)
+    assert finished(platform, pipeline).state is PipelineState.CANCELLED
