@@ -19,6 +19,7 @@ import pytest
 
 from shared.contracts.jobs import JobKind, JobOut
 from shared.contracts.worker import FinishIn
+from workers.harness.kinds import MODULES
 from workers.harness.settings import WorkerSettings
 from workers.harness.supervisor import Supervisor
 
@@ -134,6 +135,15 @@ class JobsService:
             (checkpoint,) = connection.execute("SELECT checkpoint FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return checkpoint not in (None, "null")
 
+    def version(self, name: str) -> dict[str, Any] | None:
+        """Version 1 of a model, once the service knows whose it is: MLflow has it a moment before."""
+        answer = self.client.get(f"/v1/models/{name}/versions/1")
+        return dict(answer.json()) if answer.is_success and answer.json()["job_id"] else None
+
+    def registered(self, name: str) -> dict[str, Any]:
+        """The same, after waiting for it."""
+        return dict(wait_until(lambda: self.version(name), what=f"{name}/1 in the registry"))
+
     def cancel(self, job_id: str) -> None:
         self.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
 
@@ -179,6 +189,17 @@ def tracking_service(
     service.start()
     yield service
     service.close()
+
+
+@pytest.fixture(scope="module")
+def worker(tracking_service: JobsService, mlflow_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    """One of every kind for all tests of a file, since its cache and the models that it trains are."""
+    key_file = tracking_service.folder / "worker.key"
+    settings = {"jobs_url": tracking_service.url, "api_key_file": key_file, "mlflow_url": mlflow_server}
+    settings |= {"cache_dir": tmp_path_factory.mktemp("cache"), "spare_child": False, "queues": list(MODULES)}
+    supervisor = Supervisor(WorkerSettings(**settings), MODULES)
+    yield supervisor
+    supervisor.close()
 
 
 @pytest.fixture

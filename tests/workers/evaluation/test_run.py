@@ -12,22 +12,8 @@ from shared.contracts.jobs import JobState
 from shared.picosam.data.generator import generate
 from tests.shared.picosam.lvis_form import as_lvis
 from tests.workers.conftest import wait_until
-from workers.harness.kinds import MODULES
-from workers.harness.settings import WorkerSettings
-from workers.harness.supervisor import Supervisor
 
 GENERATED = {"kind": "generator", "images": 24, "width": 160, "height": 128, "max_objects": 3}
-
-
-@pytest.fixture(scope="module")
-def worker(tracking_service, mlflow_server, tmp_path_factory):
-    """One for all tests, since its cache and the models that it trains are."""
-    key_file = tracking_service.folder / "worker.key"
-    settings = {"jobs_url": tracking_service.url, "api_key_file": key_file, "mlflow_url": mlflow_server}
-    settings |= {"cache_dir": tmp_path_factory.mktemp("cache"), "spare_child": False, "queues": list(MODULES)}
-    supervisor = Supervisor(WorkerSettings(**settings), MODULES)
-    yield supervisor
-    supervisor.close()
 
 
 @pytest.fixture(scope="module")

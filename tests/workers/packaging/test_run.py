@@ -16,24 +16,10 @@ from shared.kit.packages.golden import passes, read_golden
 from shared.kit.packages.tars import opened
 from shared.kit.packages.verifying import verify
 from shared.picosam.golden import MISTAKES, Reference
-from tests.workers.conftest import wait_until
-from workers.harness.kinds import MODULES
-from workers.harness.settings import WorkerSettings
-from workers.harness.supervisor import Supervisor
 
 pytestmark = [pytest.mark.converter, pytest.mark.slow, pytest.mark.timeout(900)]
 GENERATED = {"kind": "generator", "images": 40, "width": 160, "height": 128, "max_objects": 3}
 COMPUTE = {"threads": 1}
-
-
-@pytest.fixture(scope="module")
-def worker(tracking_service, mlflow_server, tmp_path_factory):
-    """One for all tests, since its cache and the model that it trains are."""
-    settings = {"jobs_url": tracking_service.url, "api_key_file": tracking_service.folder / "worker.key"}
-    settings |= {"mlflow_url": mlflow_server, "cache_dir": tmp_path_factory.mktemp("cache"), "spare_child": False}
-    supervisor = Supervisor(WorkerSettings(**settings, queues=list(MODULES)), MODULES)
-    yield supervisor
-    supervisor.close()
 
 
 def done(service, worker, kind, **body):
@@ -41,16 +27,6 @@ def done(service, worker, kind, **body):
     assert answer.status_code == 201, answer.text
     worker.run_job(answer.json()["id"])
     return service.job(answer.json()["id"])
-
-
-def registered(service, name):
-    """Once the service knows of it too: MLflow has it a moment before."""
-
-    def version():
-        answer = service.client.get(f"/v1/models/{name}/versions/1")
-        return answer.json() if answer.is_success and answer.json()["job_id"] else None
-
-    return wait_until(version, what=f"{name}/1 in the registry")
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +40,13 @@ def quantized(tracking_service, worker, dataset):
     """A version for the sensor, of a network that was trained for a moment."""
     job_id = tracking_service.training(dataset, register_as="door", recipe={"samples": 160})
     worker.run_job(job_id)
-    registered(tracking_service, "door")
+    tracking_service.registered("door")
     calibration = {"dataset": {"dataset": dataset, "split": "train"}, "samples": 32, "allow_unusual": True}
     body = {"model": "door/1", "calibration": calibration, "gates": {"max_miou_drop": 1}, "compute": COMPUTE}
     body |= {"validation": {"dataset": dataset, "split": "val"}, "comparison": {"resamples": 100}, "pictures": 0}
     job = done(tracking_service, worker, "quantization", **body)
     assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job.id))
-    registered(tracking_service, "door.imx500")
+    tracking_service.registered("door.imx500")
     return "door.imx500/1"
 
 
@@ -108,7 +84,7 @@ def test_a_quantized_version_becomes_a_signed_package(tracking_service, packaged
 
 
 def test_its_version_names_its_parent_and_is_not_used_as_a_network(tracking_service, packaged, quantized):
-    made = registered(tracking_service, "door.package")
+    made = tracking_service.registered("door.package")
     assert quantized in made["parents"]
     assert made["tags"]["picofleet.release"] == "door/1"
     assert made["tags"]["picofleet.package"] == packaged.result["package"]

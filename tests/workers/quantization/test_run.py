@@ -6,23 +6,9 @@ import httpx
 import pytest
 
 from shared.contracts.jobs import JobState
-from tests.workers.conftest import wait_until
-from workers.harness.kinds import MODULES
-from workers.harness.settings import WorkerSettings
-from workers.harness.supervisor import Supervisor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GENERATED = {"kind": "generator", "images": 30, "width": 160, "height": 128, "max_objects": 3}
-
-
-@pytest.fixture(scope="module")
-def worker(tracking_service, mlflow_server, tmp_path_factory):
-    """One for all tests, since its cache and the model that it trains are."""
-    settings = {"jobs_url": tracking_service.url, "api_key_file": tracking_service.folder / "worker.key"}
-    settings |= {"mlflow_url": mlflow_server, "cache_dir": tmp_path_factory.mktemp("cache"), "spare_child": False}
-    supervisor = Supervisor(WorkerSettings(**settings, queues=list(MODULES)), MODULES)
-    yield supervisor
-    supervisor.close()
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +17,8 @@ def trained(tracking_service, worker):
     dataset = tracking_service.imported(worker, **GENERATED)["name"]
     job_id = tracking_service.training(dataset, register_as="plain", recipe={"samples": 160})
     worker.run_job(job_id)
-    registered(tracking_service, "plain")
+    tracking_service.registered("plain")
     return dataset, "plain/1"
-
-
-def registered(service, name):
-    return wait_until(lambda: version(service, name), what=f"{name}/1 in the registry")
-
-
-def version(service, name):
-    """Once the service knows of it too: MLflow has it a moment before."""
-    answer = service.client.get(f"/v1/models/{name}/versions/1")
-    return answer.json() if answer.is_success and answer.json()["job_id"] else None
 
 
 def submitted(service, trained, **changes):
@@ -74,7 +50,7 @@ def for_sensor(tracking_service, worker, trained):
 
 
 def test_a_float_version_becomes_one_for_the_sensor(tracking_service, for_sensor):
-    made = registered(tracking_service, "plain.imx500")
+    made = tracking_service.registered("plain.imx500")
     assert {"model.onnx", "model.mctq.onnx", "config.json", "MLmodel"} <= set(made["artifacts"])
     assert "plain/1" in made["parents"]
     assert made["tags"]["picofleet.parent_version"] == "plain/1"
@@ -98,7 +74,7 @@ def test_its_report_tells_what_was_lost_and_where(for_sensor):
 
 
 def test_a_quantized_version_is_not_quantized_again_but_can_be_evaluated(tracking_service, worker, trained, for_sensor):
-    registered(tracking_service, "plain.imx500")
+    tracking_service.registered("plain.imx500")
     answer = submitted(tracking_service, trained, model="plain.imx500/1")
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
@@ -113,7 +89,7 @@ def test_a_quantized_version_is_not_quantized_again_but_can_be_evaluated(trackin
 def test_a_float_version_becomes_one_for_cpus(tracking_service, worker, trained):
     job = quantized(tracking_service, worker, trained, platform="cpu")
     assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job.id))
-    made = registered(tracking_service, "plain.int8")
+    made = tracking_service.registered("plain.int8")
     assert "model.mctq.onnx" not in made["artifacts"]
     assert made["tags"]["picofleet.quantization"] == "int8"
     assert job.result["size_bytes"] < 1.4e6
@@ -132,7 +108,7 @@ def test_a_gate_fails_the_job_with_figures_and_advice_and_keeps_the_report(track
     assert (job.state, job.error.type) == (JobState.FAILED, "quantization_gate")
     assert "gates.max_size_bytes is 1,000" in job.error.message
     assert "narrower architecture" in job.error.hint
-    assert version(tracking_service, "none") is None
+    assert tracking_service.version("none") is None
     assert job.mlflow_run_id
 
 
