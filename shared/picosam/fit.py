@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from shared.contracts.training import Compute, Recipe
 from shared.picosam import parallel
-from shared.picosam.allocator import keep_freed_memory
 from shared.picosam.loader import Answers, Batch, Loader, Windows
 from shared.picosam.losses import Losses
 from shared.picosam.objectives import FromMasks, Objective
@@ -101,7 +100,6 @@ def fit(
     BatchNorm then looks at its own share. Raises Diverged before a bad gradient reaches the weights.
     """
     torch.set_num_threads(threads_for(compute))
-    keep_freed_memory()
     learner = _Learner(state, recipe, parallel.replicate(state.model), objective or FromMasks(recipe))
     own = {"first_step": state.step, "rank": parallel.rank(), "world": parallel.world()}
     with Loader(data, recipe, answers=answers, **own) as loader:

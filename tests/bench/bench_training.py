@@ -55,11 +55,13 @@ def _print_goals(rounds: list[dict[tuple[str, int], dict[str, float]]], rows: li
 
 def _ours(batch_size: int, shards: Path) -> None:
     """As a job trains. Evaluates in between, whose time is no step's, but whose memory counts."""
+    from shared.picosam.allocator import keep_freed_memory
     from shared.picosam.data.shards import ShardReader
     from shared.picosam.evaluate import evaluate
     from shared.picosam.fit import StepReport, fit
     from shared.picosam.state import TrainState, new_state
 
+    keep_freed_memory()  # as the process of a job does
     turns = Turns(batch_size)
 
     class Hooks:

@@ -20,9 +20,7 @@ def a_pipeline(dataset, *, steps):
         "compute": {"device": "cpu", "threads": 1},
         "evaluation": {"pictures": 2, "mask_ap": False},
         "pictures": 2,
-        "calibration_samples": 16,
-        "gates": {"max_miou_drop": 1},
-        "package": False,  # Sony's converter need not be here
+        "quantize": False,  # whole quantizations are tested elsewhere, and take minutes
     }
     return PipelineIn(name="e2e", template="picosam2-imx500", parameters=parameters)
 
@@ -62,8 +60,8 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
 
     ended = finished(platform, pipeline)
     assert ended.state is PipelineState.SUCCEEDED, ended.error
-    train, distil, evaluate, quantize, quantize_cpu = ended.steps
-    assert [len(step.job_ids) for step in ended.steps] == [1] * 5, "a step's job is made once"
+    train, distil, evaluate = ended.steps
+    assert [len(step.job_ids) for step in ended.steps] == [1] * 3, "a step's job is made once"
     assert platform.client.jobs.get(second.id).attempt == 2
     assert "resumed at step" in platform.client.jobs.logs(second.id)
     made = {job.id: job.parent.part for job in platform.client.jobs.list(parent=pipeline.id)}
@@ -77,8 +75,6 @@ def test_a_pipeline_comes_to_its_end_though_service_and_worker_are_killed(platfo
     roles = {(edge.source, edge.role) for edge in lineage.edges}
     assert (f"version:{train.model}", "teacher") in roles
     assert (f"version:{distil.model}", "models.0") in roles
-    assert (f"version:{distil.model}", "model") in roles
-    assert [step.model.partition("/")[0] for step in (quantize, quantize_cpu)] == ["picosam2.imx500", "picosam2.int8"]
 
 
 def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
@@ -88,7 +84,7 @@ def test_a_cancelled_pipeline_goes_on_where_it_was(platform, dataset):
     platform.client.pipelines.cancel(pipeline.id)
     stopped = finished(platform, pipeline)
     assert stopped.state is PipelineState.CANCELLED
-    assert [step.state for step in stopped.steps] == [StepState.SUCCEEDED] + [StepState.CANCELLED] * 4
+    assert [step.state for step in stopped.steps] == [StepState.SUCCEEDED] + [StepState.CANCELLED] * 2
     assert platform.client.jobs.get(job.id).state is JobState.CANCELLED
 
     platform.client.pipelines.retry(pipeline.id)

@@ -15,6 +15,7 @@ import traceback
 
 from shared.contracts.jobs import Progress
 from shared.kit.cache import Cache
+from shared.picosam.allocator import keep_freed_memory
 from workers.harness import errors, kinds
 from workers.harness.channel import CHANNEL_VARIABLE, Assignment, Link
 from workers.harness.context import Finished, JobContext
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
     _die_with_parent()
     if arguments[:1] == ["--processes"]:
         _become_torchrun(int(arguments[1]), arguments[2:])
+    keep_freed_memory()
     link = Link.connect(os.environ[CHANNEL_VARIABLE])
     link.send("hello", pid=os.getpid(), group=os.getpgid(0))
     runs = kinds.load(arguments)

@@ -73,7 +73,10 @@ class ForImx500(Strict):
         default=160, ge=LEAST_CALIBRATION, le=4096, description="windows of the first training split that show both the ranges"
     )
     gates: Gates = Field(default=Gates(), description="what both quantized networks must keep, or the pipeline stops")
-    package: bool = Field(default=True, description="make a signed package of the sensor's network; needs Sony's converter")
+    quantize: bool = Field(default=True, description="for the sensor and for CPUs; false ends with the evaluation")
+    package: bool = Field(
+        default=True, description="make a signed package of the sensor's quantized network; needs Sony's converter"
+    )
     max_memory_utilization: float = Field(
         default=1.0, gt=0, le=1, description="share of the sensor's memory that its network may take, or the pipeline stops"
     )
@@ -99,8 +102,11 @@ def _for_imx500(parameters: ForImx500) -> list[StepIn]:
         after=["train"],
         gates=_least_miou(parameters),
     )
+    fitted = [train, distil, _compared(both)]
+    if not parameters.quantize:
+        return fitted
     quantized = [_quantized("quantize", Platform.IMX500), _quantized("quantize_cpu", Platform.CPU)]
-    return [train, distil, _compared(both), *quantized, *([_packaged()] if parameters.package else [])]
+    return [*fitted, *quantized, *([_packaged()] if parameters.package else [])]
 
 
 def _least_miou(parameters: ForImx500) -> list[Gate]:

@@ -28,7 +28,7 @@ from shared.client.mlflow_run import RunFiles, comparison_url
 from shared.client.sdk import PicofleetClient
 from shared.contracts.datasets import DatasetSelection
 from shared.contracts.distillation import SamSize
-from shared.contracts.pipelines import PipelineIn, PipelineOut
+from shared.contracts.pipelines import PipelineIn, PipelineOut, StepOut
 from shared.contracts.quantization import LEAST_CALIBRATION
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Wishes:
     batch_size: int | None
     seed: int | None
     teacher: str | None
+    quantize: bool
     package: bool
 
     def recipe(self) -> dict[str, Any]:
@@ -78,6 +79,9 @@ def demo(
             "the platform and a worker has an accelerator, else the first model.",
         ),
     ] = None,
+    quantize: Annotated[
+        bool, typer.Option("--quantize/--no-quantize", help="Quantize for the sensor and for CPUs; packages need it.")
+    ] = True,
     package: Annotated[bool, typer.Option("--package/--no-package", help="Make a package with Sony's converter.")] = True,
     accept_licence: AcceptFlag = False,
     keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the platform up at the end.")] = False,
@@ -98,8 +102,8 @@ def demo(
     options: Globals = ctx.obj
     home = Home.at(options.home)
     with _terminated_like_interrupted():
-        packaged = package and converter_is_there(home.path, out(), accepted=accept_licence)
-        line = _run(home, data, images, Wishes(samples, batch_size, seed, teacher, packaged), keep)
+        packaged = quantize and package and converter_is_there(home.path, out(), accepted=accept_licence)
+        line = _run(home, data, images, Wishes(samples, batch_size, seed, teacher, quantize, packaged), keep)
     out().print(line)
 
 
@@ -152,6 +156,7 @@ def _pipeline(client: PicofleetClient, console: Console, source: DemoData, wishe
         "train_recipe": recipe,
         "distil_recipe": recipe,
         "teacher": _teacher(client, console, wishes.teacher),
+        "quantize": wishes.quantize,
         "package": wishes.package,
         **wishes.quantization(),
     }
@@ -217,8 +222,9 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
     show_evaluation(evaluated.result, {first: "(masks alone)", second: "(distilled)"})
     console.print()
     for name in ("quantize", "quantize_cpu"):
-        show_quantization(steps[name].result)
-        console.print()
+        if name in steps:
+            show_quantization(steps[name].result)
+            console.print()
     if "package" in steps:
         show_packaging(steps["package"].result)
         console.print()
@@ -233,11 +239,15 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
     console.print(f"  {'lineage':<23}picofleet models lineage {escaped(second)}")
     folder = up.home.path / "demo" / pipeline.id
     packaged = f" {keep_package(client, console, steps['package'], folder)}" if "package" in steps else ""
+    small = f" {_quantized(steps['quantize'])}" if "quantize" in steps else ""
     console.print()
     shown = " ".join(f"{name} {evaluated.result[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in evaluated.result)
-    sensor = steps["quantize"]
-    small = f"{sensor.model} {sensor.result['size_bytes'] / 1e6:.2f} MB drop {sensor.result['miou_96_drop']:+.4f}"
-    return f"demo ok: {shown} model {second} quantized {small}{packaged} time {clock(seconds)}"
+    return f"demo ok: {shown} model {second}{small}{packaged} time {clock(seconds)}"
+
+
+def _quantized(step: StepOut) -> str:
+    """The words for the demo's last line."""
+    return f"quantized {step.model} {step.result['size_bytes'] / 1e6:.2f} MB drop {step.result['miou_96_drop']:+.4f}"
 
 
 def _pictures(up: "Up", run_id: str, folder: Path) -> dict[str, Path]:

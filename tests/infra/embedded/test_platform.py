@@ -210,7 +210,7 @@ def test_a_port_in_use_does_not_stop_the_platform(platform: Up) -> None:
 
 
 def demo(platform: Up, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return picofleet(platform.home, "demo", "--no-package", "--images", "40", "--samples", "64", *arguments)
+    return picofleet(platform.home, "demo", "--no-quantize", "--images", "40", "--samples", "64", *arguments)
 
 
 @pytest.mark.timeout(1500)

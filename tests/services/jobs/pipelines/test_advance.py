@@ -368,3 +368,8 @@ def test_the_template_runs_to_its_end(pipelines, name):
     pipelines.done(pipeline, "quantize")
     pipelines.done(pipeline, "quantize_cpu")
     assert set(pipelines.states(pipeline).values()) == {"succeeded"}
+
+
+def test_the_template_ends_with_the_evaluation_where_nothing_is_quantized(pipelines):
+    answer = pipelines.post(template="picosam2-imx500", parameters=FITTING | {"quantize": False})
+    assert [step["name"] for step in answer.json()["steps"]] == ["train", "distil", "evaluate"]
