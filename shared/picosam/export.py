@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.picosam.model import INPUT_SCALE
-from shared.picosam.prompt import INPUT_SIZE
+from shared.picosam.prompt import INPUT_SIZE, to_input
 
 OPSET: Final = 17
 INPUT_NAME: Final = "window"
@@ -136,11 +135,6 @@ def _onnx_logits(path: Path, windows: NDArray[np.uint8], batch: int) -> NDArray[
 def batches(windows: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.float32]]:
     """``windows``, uint8 [N, S, S, 3], as the network's input: float32 [<= batch, 3, S, S] in pixel/256."""
     return (to_input(windows[start : start + batch]) for start in range(0, len(windows), batch))
-
-
-def to_input(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 [N, S, S, 3] to the network's input, float32 [N, 3, S, S] in pixel/256."""
-    return np.ascontiguousarray(windows.transpose(0, 3, 1, 2), dtype=np.float32) * np.float32(INPUT_SCALE)
 
 
 def _trial_windows(size: int = INPUT_SIZE) -> NDArray[np.uint8]:

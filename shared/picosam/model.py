@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-INPUT_SCALE: Final = 1 / 256
-"""A model's input is pixel * INPUT_SCALE: the sensor's own format, an exact power of two. Never pixel / 255."""
+from shared.picosam.prompt import INPUT_SCALE
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)

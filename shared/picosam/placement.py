@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.contracts.training import Compute, Precision
-from shared.picosam.model import INPUT_SCALE
+from shared.picosam.prompt import INPUT_SCALE
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 

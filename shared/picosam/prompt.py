@@ -23,6 +23,9 @@ from shared.contracts.training import Border, WindowPolicy
 INPUT_SIZE: Final = 96
 """Side of the network's input, in cells."""
 
+INPUT_SCALE: Final = 1 / 256
+"""A network's input is pixel * INPUT_SCALE: the sensor's own format, an exact power of two. Never pixel / 255."""
+
 WIDTH_SHARE: Final = 0.15
 """Side of a point's window as a share of the image width: 96 of COCO's 640 pixels."""
 
@@ -221,6 +224,12 @@ def extract(image: ImageArray, window: Window, size: int = INPUT_SIZE) -> ImageA
     # Rounded between the passes, as Pillow does: across first, then down.
     across = _rounded(np.einsum("jw,hw...->hj...", columns, pixels, optimize=True))
     return _rounded(np.einsum("ih,hj...->ij...", rows, across, optimize=True))
+
+
+def to_input(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 [N, S, S, 3] to the network's input, float32 [N, 3, S, S] in pixel/256."""
+    planes: NDArray[Any] = windows.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(planes, dtype=np.float32) * np.float32(INPUT_SCALE)
 
 
 def extract_mask(mask: MaskArray, window: Window, size: int = INPUT_SIZE) -> MaskArray:

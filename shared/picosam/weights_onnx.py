@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.picosam.errors import BadWeights
-from shared.picosam.model import IMAGENET_MEAN, IMAGENET_STD, INPUT_SCALE
-from shared.picosam.prompt import INPUT_SIZE
+from shared.picosam.model import IMAGENET_MEAN, IMAGENET_STD
+from shared.picosam.prompt import INPUT_SCALE, INPUT_SIZE
 
 OPERATORS: Final = frozenset(
     {

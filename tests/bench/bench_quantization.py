@@ -20,8 +20,9 @@ from onnxruntime import InferenceSession, SessionOptions
 from shared.contracts.quantization import CpuOptions, Imx500Options
 from shared.contracts.training import WindowPolicy
 from shared.picosam.data.shards import ShardPolicy, prepare
-from shared.picosam.export import INPUT_NAME, batches, export_onnx, to_input
+from shared.picosam.export import INPUT_NAME, batches, export_onnx
 from shared.picosam.model import build_model
+from shared.picosam.prompt import to_input
 from shared.picosam.quantization import toolkit
 from shared.picosam.quantization.calibration import choose_rows
 from shared.picosam.quantization.cpu import quantize_for_cpu

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.kit.model_folder import TensorSpec, describe_model_folder
-from shared.picosam.export import INPUT_NAME, OUTPUT_NAME, Agreement, check_export, export_onnx, to_input
+from shared.picosam.export import INPUT_NAME, OUTPUT_NAME, Agreement, check_export, export_onnx
+from shared.picosam.prompt import to_input
 from shared.picosam.weights import ModelConfig, save_weights
 
 

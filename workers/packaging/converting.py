@@ -11,7 +11,7 @@ from shared.contracts.packaging import PackagingSpec
 from shared.kit.packages.converted import Tensor
 from shared.kit.toolchain.place import Place
 from shared.kit.toolchain.settings import ToolchainSettings
-from shared.picosam.model import INPUT_SCALE
+from shared.picosam.prompt import INPUT_SCALE
 from shared.picosam.quantization.sensor_files import Quantizer
 from workers.harness.context import JobContext
 from workers.packaging.conversion_log import LogLine

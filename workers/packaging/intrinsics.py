@@ -7,7 +7,7 @@ from shared.contracts.packages import Classes, InputFormat, NetworkIntrinsics, R
 from shared.contracts.packaging import PackagingSpec
 from shared.contracts.training import Border, WindowPolicy
 from shared.kit.rpk.intrinsics import check_intrinsics
-from shared.picosam.model import INPUT_SCALE
+from shared.picosam.prompt import INPUT_SCALE
 from shared.picosam.weights import ModelConfig
 
 COCO_WIDTH: Final = 640

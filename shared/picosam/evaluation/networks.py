@@ -1,22 +1,17 @@
 """Networks as an evaluation asks them: windows in, logits out, whatever computes them."""
 
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.picosam.errors import BadWeights
-from shared.picosam.export import to_input
+from shared.picosam.onnx_session import open_session
 from shared.picosam.placement import Placement
+from shared.picosam.prompt import to_input
 from shared.picosam.weights import Quantization
-
-REQUANTIZING: Final = ("WeightBiasQuantization",)
-"""ONNX Runtime's optimizer that quantizes a fake-quantized network's weights anew, per tensor instead of per channel: by
-default it silently runs another network (masks agree by 97.4 % instead of 99.8 %)."""
 
 
 class Network(Protocol):
@@ -31,28 +26,12 @@ class OnnxNetwork:
 
     def __init__(self, path: Path, *, quantization: Quantization | None = None, threads: int, cuda: bool = False) -> None:
         """BadWeights if the file is no network of ours."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # A thread that waits for the other spins by default: on a machine that does anything else, half the speed.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = ["CUDAExecutionProvider"] if cuda and quantization is None else []
-        available = [name for name in providers if name in onnxruntime.get_available_providers()]
-        disabled = list(REQUANTIZING) if quantization == "fake_quant" else []
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=[*available, "CPUExecutionProvider"], disabled_optimizers=disabled
-            )
-        except Exception as exc:  # its errors share no base class, and a damaged file can raise any of them
-            hint = "The version's artifact is damaged; register the model again."
-            raise BadWeights(f"model.onnx cannot be run: {exc}"[:500], hint=hint) from exc
+        self._session = open_session(path, quantization=quantization, threads=threads, cuda=cuda)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
-            told = f"{len(inputs)} inputs and {len(outputs)} outputs, the first of shape {inputs[0].shape if inputs else None}"
-            raise BadWeights(f"model.onnx has {told}; a network takes windows [N, 3, S, S]", hint="Choose another version.")
         self._input, self._output = inputs[0].name, outputs[0].name
         # In float one window stays in a core's cache: 220 images per second of processor time, 180 in batches of eight.
-        self._at_once = 1 if quantization is None and not available else None
+        on_cpu = self._session.get_providers() == ["CPUExecutionProvider"]
+        self._at_once = 1 if quantization is None and on_cpu else None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As ``Network`` says."""

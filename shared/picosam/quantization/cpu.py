@@ -23,7 +23,8 @@ from onnxruntime.quantization import (
 )
 
 from shared.contracts.quantization import CpuOptions
-from shared.picosam.export import INPUT_NAME, describe_onnx, to_input
+from shared.picosam.export import INPUT_NAME, describe_onnx
+from shared.picosam.prompt import to_input
 from shared.picosam.quantization.calibration import Report
 
 BATCH: Final = 10

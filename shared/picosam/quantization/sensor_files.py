@@ -24,8 +24,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
 from shared.picosam.export import INPUT_NAME, OPSET, OUTPUT_NAME, describe_onnx, exporting
-from shared.picosam.model import INPUT_SCALE
-from shared.picosam.prompt import INPUT_SIZE
+from shared.picosam.prompt import INPUT_SCALE, INPUT_SIZE
 from shared.picosam.quantization.errors import WrongInputFormat
 
 _WEIGHT: Final = ".layer.weight"

@@ -4,7 +4,8 @@ import onnxruntime
 import pytest
 import torch
 
-from shared.picosam.export import ExportDisagrees, check_export, export_onnx, to_input
+from shared.picosam.export import ExportDisagrees, check_export, export_onnx
+from shared.picosam.prompt import to_input
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from shared.picosam.evaluation.answers import Answers, Stopped, ask, ask_under_a
 from shared.picosam.evaluation.breakdown import Asked, figures_of, iou_by_category, mask_ap_of
 from shared.picosam.evaluation.networks import OnnxNetwork, TorchNetwork
 from shared.picosam.evaluation.plots import extremes
-from shared.picosam.export import INPUT_NAME, export_onnx, to_input
+from shared.picosam.export import INPUT_NAME, export_onnx
 from shared.picosam.model import build_model
 from shared.picosam.placement import place
+from shared.picosam.prompt import to_input
 from tests.shared.picosam.conftest import lived_in
 
 PLACEMENT = place(Compute(device="cpu", threads=1))
