@@ -15,6 +15,7 @@ UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
 FUZZ_SECONDS ?= 600## how long the readers of packages and rpk files are fuzzed
 TOOLCHAIN_ARGS ?=## further arguments of `picofleet toolchain install`
 NAME ?=## what a new migration changes
+SERVICE ?= jobs## whose database a new migration is for
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -109,11 +110,12 @@ mutants: $(STAMP) ## take the mechanisms against faults out one by one, and see 
 	@$(BIN)/python -m tests.mutants
 
 .PHONY: migration constraints toolchain-pins
-migration: $(STAMP) ## a new database revision (NAME="what changes")
+migration: $(STAMP) ## a new database revision (NAME="what changes" SERVICE=jobs)
 	@test -n '$(NAME)' || { echo 'Say what changes: make migration NAME="jobs get a deadline"'; exit 1; }
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	export PICOFLEET_JOBS_DATABASE_URL="sqlite:///$$folder/jobs.db" PICOFLEET_JOBS_BLOB_URL="$$folder"; \
-	$(BIN)/python -m services.jobs migrate && $(BIN)/python -m services.jobs.migrate '$(NAME)'
+	export PICOFLEET_INFERENCE_DATABASE_URL="sqlite:///$$folder/inference.db" PICOFLEET_INFERENCE_CACHE_DIR="$$folder"; \
+	$(BIN)/python -m services.$(SERVICE) migrate && $(BIN)/python -m services.$(SERVICE).migrate '$(NAME)'
 
 constraints: ## resolve pyproject.toml anew and write the exact versions into constraints.txt
 	@test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV)

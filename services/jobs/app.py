@@ -15,7 +15,7 @@ from services.jobs import tables
 from services.jobs.blobs.loops import LOOPS as BLOB_LOOPS
 from services.jobs.blobs.router import router as blobs
 from services.jobs.datasets.router import router as datasets
-from services.jobs.health.router import router as health
+from services.jobs.health.probes import NEEDED, probes
 from services.jobs.jobs import signals
 from services.jobs.jobs.loops import LOOPS as JOB_LOOPS
 from services.jobs.jobs.messenger import Messenger
@@ -41,15 +41,15 @@ from services.jobs.teachers.router import router as teachers
 from services.jobs.workers.loops import LOOPS as WORKER_LOOPS
 from services.jobs.workers.router import router as workers
 from shared.contracts.keys import Scope
-from shared.contracts.problems import ProblemDetails
 from shared.kit.blobs import BlobStore
 from shared.kit.celery_app import make_celery
 from shared.kit.database import make_engine, make_sessions
+from shared.kit.health import router as health
 from shared.kit.limits import RequestLimits
 from shared.kit.loops import Loop, LoopRunner
 from shared.kit.mlflow_api import MlflowApi
 from shared.kit.observe import Observed
-from shared.kit.problems import install_problem_handlers
+from shared.kit.problems import describe_problems, install_problem_handlers
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     health,
@@ -95,7 +95,7 @@ def create_app(settings: JobsSettings) -> FastAPI:
         streamed={"/v1/blobs": settings.max_blob_bytes},
     )
     app.add_middleware(Observed, registry=registry)
-    _describe_problems(app)
+    describe_problems(app)
     return app
 
 
@@ -132,6 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services = await run_in_threadpool(build_services, settings, runner.wake, stopping)
     keyring = KeyRing(services.sessions)
     app.state.services, app.state.sessions = services, services.sessions
+    app.state.probes, app.state.needed = probes(services), NEEDED
     app.state.keyring, app.state.authenticate = keyring, keyring.authenticate
     await run_in_threadpool(_ensure_keys, services)
     runner.start(services)
@@ -157,16 +158,3 @@ def _stop(services: Services, runner: LoopRunner[Services], keyring: KeyRing) ->
     services.redis.close()
     services.mlflow.close()
     services.engine.dispose()
-
-
-def _describe_problems(app: FastAPI) -> None:
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = plain()
-        shape = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        definitions = schema.setdefault("components", {}).setdefault("schemas", {})
-        definitions |= shape.pop("$defs", {}) | {"ProblemDetails": shape}
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

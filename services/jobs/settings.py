@@ -7,15 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from shared.kit.settings import KitSettings
+from shared.kit.settings import ServiceSettings
 
 
-class JobsSettings(KitSettings):
+class JobsSettings(ServiceSettings):
     """``PICOFLEET_JOBS_*``. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix="PICOFLEET_JOBS_")
 
-    database_url: str = Field(description="sqlite:////file or postgresql+psycopg://user:password@host/database")
     redis_url: str = "redis://127.0.0.1:6379/0"
     mlflow_url: str = "http://127.0.0.1:5000"
     mlflow_public_url: str | None = Field(default=None, description="MLflow as a browser sees it; None: mlflow_url")
@@ -33,11 +32,7 @@ class JobsSettings(KitSettings):
     package_public_keys_file: Path | None = Field(
         default=None, description="list of the public keys that are trusted; None: beside the key file"
     )
-    host: str = "127.0.0.1"
     port: int = Field(default=8001, ge=0, le=65535)
-    json_logs: bool = True
-    log_level: str = "INFO"
-    run_loops: bool = Field(default=True, description="sweeps and retention; False in tests that call them by hand")
 
     lease_s: PositiveFloat = 30
     sweep_s: PositiveFloat = 5

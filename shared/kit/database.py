@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 from fastapi import Depends, Request
-from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, create_engine, event, select, type_coerce
+from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, Table, create_engine, event, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
@@ -179,9 +179,16 @@ def _violated_sqlite(message: str) -> Violation:
 
 
 def _named(name: str) -> Violation:
-    for table in Base.metadata.tables.values():
+    for table in _tables():
         items: list[Constraint | Index] = [*table.constraints, *table.indexes]
         for item in items:
             if item.name == name:
                 return Violation(table.name, tuple(column.name for column in getattr(item, "columns", ())))
     return Violation("", ())
+
+
+def _tables() -> Iterator[Table]:
+    """All that are mapped: a service may keep its tables in a metadata of its own."""
+    for mapper in Base.registry.mappers:
+        if isinstance(mapper.local_table, Table):
+            yield mapper.local_table

@@ -27,7 +27,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shared.contracts.problems import FieldError
+from shared.contracts.problems import FieldError, ProblemDetails
 
 log = structlog.get_logger(__name__)
 
@@ -280,3 +280,17 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(ClientDisconnect, _render_left)
     app.add_exception_handler(Exception, _render_defect)
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Put the shape of problems into the OpenAPI description of ``app``, where ``problem_responses`` points."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = plain()
+        shape = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        definitions = schema.setdefault("components", {}).setdefault("schemas", {})
+        definitions |= shape.pop("$defs", {}) | {"ProblemDetails": shape}
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

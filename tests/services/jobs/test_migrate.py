@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, inspect, text
 
-from services.jobs.migrate import _config, upgrade
+from services.jobs.migrate import MIGRATIONS, upgrade
 from services.jobs.tables import METADATA
 from shared.kit.database import make_engine
 
@@ -55,7 +55,7 @@ def test_replicas_that_start_together_migrate_once(empty_database):
 def run(url, what, target):
     engine = make_engine(url)
     with engine.begin() as connection:
-        getattr(command, what)(_config(connection), target)
+        getattr(command, what)(MIGRATIONS.config(connection), target)
     engine.dispose()
 
 

@@ -15,7 +15,7 @@ def test_without_the_database_the_service_is_not_ready(client, services, monkeyp
     def away(*_):
         raise OSError("gone, with a password in the message")
 
-    monkeypatch.setattr("services.jobs.health.service.begin_reading", away)
+    monkeypatch.setattr("services.jobs.health.probes.begin_reading", away)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "failed")
     assert "password" not in answer.text

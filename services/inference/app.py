@@ -1,0 +1,115 @@
+"""Builds the inference service: the only place where its clients are made and its features are listed."""
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+from starlette.concurrency import run_in_threadpool
+
+from services.inference import tables
+from services.inference.engine.processors import usable_processors
+from services.inference.engine.served import Table
+from services.inference.metrics import Metrics
+from services.inference.registry.store import ClientFactory, ModelStore
+from services.inference.runtime import ServiceLoop, Services
+from services.inference.settings import InferenceSettings
+from shared.kit.cache import Cache
+from shared.kit.database import begin_reading, make_engine, make_sessions
+from shared.kit.health import Probes
+from shared.kit.health import router as health
+from shared.kit.limits import RequestLimits
+from shared.kit.loops import LoopRunner
+from shared.kit.observe import Observed
+from shared.kit.problems import describe_problems, install_problem_handlers
+from shared.kit.remote_keys import RemoteKeys
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (health,)
+LOOPS: Final[tuple[ServiceLoop, ...]] = ()
+
+_JSON_OVERHEAD: Final = 1 << 20
+"""Prompts and base64's padding beside an image."""
+
+assert tables.METADATA.tables
+
+
+def create_app(settings: InferenceSettings) -> FastAPI:
+    """The service. Its clients are built when it starts (lifespan); the database must be migrated before."""
+    registry = CollectorRegistry()
+    app = FastAPI(
+        title="Picofleet inference", version=version("picofleet"), lifespan=_lifespan, docs_url="/docs", redoc_url=None
+    )
+    app.state.settings, app.state.registry = settings, registry
+    install_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    with_image = settings.max_image_bytes * 4 // 3 + _JSON_OVERHEAD
+    app.add_middleware(
+        RequestLimits,
+        max_bytes=1 << 20,
+        by_prefix={"/v1/segment": with_image, "/v1/feedback": with_image},
+        streamed={"/v2/": settings.max_oip_bytes},
+    )
+    app.add_middleware(Observed, registry=registry)
+    describe_problems(app)
+    return app
+
+
+def build_services(
+    settings: InferenceSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
+) -> Services:
+    """Make the clients. Nothing is connected before its first use."""
+    engine = make_engine(settings.database_url)
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    connect = ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file)
+    return Services(
+        settings=settings,
+        engine=engine,
+        sessions=make_sessions(engine),
+        keys=RemoteKeys(settings.jobs_url),
+        store=ModelStore(Cache(settings.cache_dir, settings.cache_limit_bytes), connect),
+        table=Table(),
+        metrics=Metrics(registry),
+        processors=settings.processors or usable_processors(),
+        wake=wake,
+        stopping=stopping,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: InferenceSettings = app.state.settings
+    stopping = threading.Event()
+    runner: LoopRunner[Services] = LoopRunner(LOOPS if settings.run_loops else [], stopping)
+    services = await run_in_threadpool(build_services, settings, app.state.registry, runner.wake, stopping)
+    app.state.services, app.state.sessions = services, services.sessions
+    app.state.authenticate, app.state.keys = services.keys.authenticate, services.keys
+    app.state.probes, app.state.needed = _probes(services), frozenset({"database"})
+    runner.start(services)
+    try:
+        yield
+    finally:
+        await run_in_threadpool(_stop, services, runner)
+
+
+def _probes(services: Services) -> Probes:
+    return {"database": partial(_database, services)}
+
+
+def _database(services: Services) -> None:
+    with services.sessions.begin() as session:
+        begin_reading(session)
+        session.execute(text("SELECT 1 FROM deployments LIMIT 1"))
+
+
+def _stop(services: Services, runner: LoopRunner[Services]) -> None:
+    runner.stop()
+    for served in services.table.all():
+        served.desk.close()
+    services.keys.close()
+    services.engine.dispose()

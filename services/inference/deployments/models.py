@@ -1,0 +1,51 @@
+"""Tables of deployments: what should be, what was, and what the replicas make of it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from services.inference.database import InferenceBase
+from shared.contracts.base import new_id
+from shared.kit.database import now_expression
+
+
+class Deployment(InferenceBase):
+    """A deployment as it should be. A name that was deleted and given again is another deployment."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    generation: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
+
+
+class Revision(InferenceBase):
+    """One generation: the specification as it was given, and the versions that its aliases named then."""
+
+    __tablename__ = "deployment_revisions"
+
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    spec: Mapped[dict[str, Any]]
+    versions: Mapped[list[Any]]
+    """ResolvedPart each."""
+    shadow: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
+    created_by: Mapped[str] = mapped_column(String(63))
+    reason: Mapped[str] = mapped_column(String(255))
+
+
+class Replica(InferenceBase):
+    """What one process does for one deployment."""
+
+    __tablename__ = "deployment_replicas"
+
+    deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True)
+    replica: Mapped[str] = mapped_column(String(255), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    generation: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    seen_at: Mapped[datetime] = mapped_column(insert_default=now_expression())

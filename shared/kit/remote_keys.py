@@ -1,0 +1,88 @@
+"""API keys of a service that does not own them: it asks the jobs service, and remembers the answer for a while.
+
+So a revoked key works for at most ``KEPT_S`` more. While the jobs service is away, keys that it has vouched for within the
+last ``GRACE_S`` go on working: nobody can revoke one then either.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import structlog
+from pydantic import ValidationError
+
+from shared.contracts.keys import KeyOut
+from shared.kit.auth import Actor, hash_secret
+from shared.kit.problems import Unavailable
+
+log = structlog.get_logger(__name__)
+
+KEPT_S: Final = 60.0
+GRACE_S: Final = 3600.0
+_MOST: Final = 10_000
+"""Answers kept: refusals too, lest a stranger's guesses become a load on the jobs service."""
+
+
+class KeysAway(Unavailable):
+    """The jobs service, which knows the keys, does not answer, and this key was not seen lately."""
+
+    title = "Keys cannot be checked"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    actor: Actor | None
+    at: float
+
+
+class RemoteKeys:
+    """``authenticate`` for ``app.state``. Safe to use from several threads."""
+
+    def __init__(self, jobs_url: str, *, timeout_s: float = 5) -> None:
+        # trust_env=False: the jobs service is a neighbour; a proxy for the outside world must not get between.
+        self._http = httpx.Client(base_url=jobs_url.rstrip("/"), timeout=timeout_s, trust_env=False)
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def remembered(self, secret: str) -> Actor | None:
+        """The caller if the answer is fresh; None says nothing. Never waits, so an event loop may call it."""
+        known = self._known.get(hash_secret(secret))
+        return known.actor if known is not None and time.monotonic() - known.at < KEPT_S else None
+
+    def authenticate(self, secret: str) -> Actor | None:
+        """The caller; None for unknown, revoked and expired keys alike. KeysAway if nobody can tell."""
+        name = hash_secret(secret)
+        known = self._known.get(name)
+        if known is not None and time.monotonic() - known.at < KEPT_S:
+            return known.actor
+        try:
+            actor = self._ask(secret)
+        except (httpx.HTTPError, ValidationError) as exc:
+            log.warning("keys.away", error=str(exc))
+            if known is not None and known.actor is not None and time.monotonic() - known.at < GRACE_S:
+                return known.actor
+            raise KeysAway("The jobs service, which knows the API keys, does not answer.") from exc
+        self._remember(name, actor)
+        return actor
+
+    def _ask(self, secret: str) -> Actor | None:
+        answer = self._http.get("/v1/keys/self", headers={"Authorization": f"Bearer {secret}"})
+        if answer.status_code == 401:
+            return None
+        answer.raise_for_status()
+        key = KeyOut.model_validate_json(answer.content)
+        return Actor(key_id=key.id, name=key.name, scope=key.scope)
+
+    def _remember(self, name: str, actor: Actor | None) -> None:
+        with self._lock:
+            self._known[name] = _Known(actor, time.monotonic())
+            self._known.move_to_end(name)
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
