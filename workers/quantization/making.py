@@ -11,7 +11,7 @@ from torch import nn
 
 from shared.contracts.jobs import Progress
 from shared.contracts.quantization import Method, Platform, QuantizationSpec
-from shared.picosam.evaluation.networks import OnnxNetwork, TorchNetwork
+from shared.picosam.evaluation.networks import ExactNetwork, OnnxNetwork, TorchNetwork
 from shared.picosam.placement import place, threads_for
 from shared.picosam.quantization import aware, sensor_files, toolkit
 from shared.picosam.quantization.agreement import CodeAgreement, check_reference
@@ -122,4 +122,5 @@ def _checked(ctx: JobContext, spec: QuantizationSpec, windows: Windows, network:
     some, _ = held_out.windows(np.unique(np.linspace(0, len(held_out) - 1, CHECKED_WINDOWS).astype(np.int64)))
     own = TorchNetwork(network, place(spec.compute.model_copy(update={"device": "cpu"})))
     runs = OnnxNetwork(reference, quantization="fake_quant", threads=threads_for(spec.compute))
-    return check_reference(own, runs, some, sensor_files.activation_quantizers(reference)[-1].scale)
+    step = sensor_files.activation_quantizers(reference)[-1].scale
+    return check_reference(own, lambda: ExactNetwork(network), runs, some, step)

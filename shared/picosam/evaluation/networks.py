@@ -1,5 +1,6 @@
 """Networks as an evaluation asks them: windows in, logits out, whatever computes them."""
 
+import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from shared.picosam.onnx_session import open_session
 from shared.picosam.placement import Placement
-from shared.picosam.prompt import to_input
+from shared.picosam.prompt import INPUT_SCALE, to_input
 from shared.picosam.weights import Quantization
 
 
@@ -39,6 +40,20 @@ class OnnxNetwork:
         parts = [to_input(images[start : start + step]) for start in range(0, len(images), step)]
         answers = [self._session.run([self._output], {self._input: part})[0] for part in parts]
         return np.concatenate(answers).astype(np.float32, copy=False).reshape(images.shape[:3])
+
+
+class ExactNetwork:
+    """A model in torch in float64 on the CPU: tells what of another's answers is rounding. Slow."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = copy.deepcopy(model).cpu().double().eval()
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As ``Network`` says."""
+        inputs = torch.from_numpy(images).permute(0, 3, 1, 2).double() * INPUT_SCALE
+        found: NDArray[np.float32] = self._model(inputs).float().numpy()[:, 0]
+        return found
 
 
 class TorchNetwork:

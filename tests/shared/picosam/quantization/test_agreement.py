@@ -41,8 +41,26 @@ def test_masks_are_compared_window_by_window():
     assert (found.pixels, found.mask_iou, found.windows) == (0.75, 0.75, 2)
 
 
+WINDOWS = np.zeros((16, 8, 8, 3), np.uint8)
+
+
+def moved(share, seed=2):
+    """The logits with so many codes moved by 2."""
+    found = logits()
+    return found + np.where(np.random.default_rng(seed).random(found.shape) < share, 0.25, 0).astype(np.float32)
+
+
+def checked(reference, exact):
+    return check_reference(Answering(logits()), lambda: Answering(exact), Answering(reference), WINDOWS, 0.125)
+
+
 def test_a_reference_that_computes_something_else_is_not_shipped():
-    windows = np.zeros((16, 8, 8, 3), np.uint8)
-    assert check_reference(Answering(logits()), Answering(logits()), windows, 0.125).codes_equal == 1
+    assert checked(logits(), exact=logits(1)).codes_equal == 1, "where all is well nobody asks how much is rounding"
     with pytest.raises(UnfaithfulReference, match="output codes are within 1"):
-        check_reference(Answering(logits()), Answering(logits(1)), windows, 0.125)
+        checked(logits(1), exact=logits())
+
+
+def test_a_reference_may_differ_as_much_as_rounding_explains_and_no_more():
+    assert checked(moved(0.03), exact=moved(0.03, seed=3)).codes_within_one == pytest.approx(0.97, abs=0.02)
+    with pytest.raises(UnfaithfulReference, match="rounding alone moves"):
+        checked(moved(0.15), exact=moved(0.03, seed=3))

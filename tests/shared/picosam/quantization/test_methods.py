@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shared.contracts.quantization import Gptq, Imx500Options, MixedPrecision
 from shared.contracts.training import Compute
-from shared.picosam.evaluation.networks import OnnxNetwork, TorchNetwork
+from shared.picosam.evaluation.networks import ExactNetwork, OnnxNetwork, TorchNetwork
 from shared.picosam.placement import place
 from shared.picosam.quantization import sensor_files, toolkit
 from shared.picosam.quantization.agreement import check_reference
@@ -64,7 +64,8 @@ def check_files(quantized, windows, folder):
         sensor_files.check_input_format(folder / name)
     reference = OnnxNetwork(folder / "model.onnx", quantization="fake_quant", threads=1)
     scale = sensor_files.activation_quantizers(folder / "model.onnx")[-1].scale
-    check_reference(TorchNetwork(quantized, place(Compute(device="cpu"))), reference, windows, scale)
+    own = TorchNetwork(quantized, place(Compute(device="cpu")))
+    check_reference(own, lambda: ExactNetwork(quantized), reference, windows, scale)
 
 
 @pytest.mark.parametrize("hessian", ["none", "layer", "sample"])
