@@ -18,7 +18,9 @@ from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ClientFactory, ModelStore
 from services.inference.runtime import ServiceLoop, Services
+from services.inference.segmentation.router import router as segmentation
 from services.inference.settings import InferenceSettings
+from shared.contracts.segmentation import SegmentIn
 from shared.kit.cache import Cache
 from shared.kit.database import begin_reading, make_engine, make_sessions
 from shared.kit.health import Probes
@@ -29,7 +31,7 @@ from shared.kit.observe import Observed
 from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation)
 LOOPS: Final[tuple[ServiceLoop, ...]] = ()
 
 _JSON_OVERHEAD: Final = 1 << 20
@@ -56,7 +58,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         streamed={"/v2/": settings.max_oip_bytes},
     )
     app.add_middleware(Observed, registry=registry)
-    describe_problems(app)
+    describe_problems(app, SegmentIn)
     return app
 
 

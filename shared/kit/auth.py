@@ -45,7 +45,11 @@ def is_secret(text: str) -> bool:
     return len(text) == _SECRET_LENGTH and text.startswith(SECRET_PREFIX) and text.isascii()
 
 
-def authenticated(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Actor:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+"""What the request says of its key."""
+
+
+def authenticated(request: Request, credentials: Credentials) -> Actor:
     """The caller. Unauthorized for a missing, malformed, unknown, revoked or expired key alike."""
     if credentials is None:
         raise Unauthorized("The request carries no key.")
@@ -65,16 +69,21 @@ def require(*scopes: Scope) -> Callable[[Actor], Actor]:
     """A dependency that gives the caller if its scope allows any of ``scopes``; Forbidden if not."""
 
     def allowed(actor: AnyActor) -> Actor:
-        if not any(actor.scope.allows(needed) for needed in scopes):
-            needed = " or ".join(scopes)
-            raise Forbidden(
-                f"The key {actor.name!r} has the scope {actor.scope}; this route needs {needed}.",
-                hint=f"use a key with the scope {needed}",
-                scope=actor.scope,
-            )
-        return actor
+        return check_scope(actor, *scopes)
 
     return allowed
+
+
+def check_scope(actor: Actor, *scopes: Scope) -> Actor:
+    """The caller if its scope allows any of ``scopes``; Forbidden if not."""
+    if not any(actor.scope.allows(needed) for needed in scopes):
+        needed = " or ".join(scopes)
+        raise Forbidden(
+            f"The key {actor.name!r} has the scope {actor.scope}; this route needs {needed}.",
+            hint=f"use a key with the scope {needed}",
+            scope=actor.scope,
+        )
+    return actor
 
 
 def requires(*scopes: Scope) -> Any:

@@ -24,6 +24,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -282,15 +283,20 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _render_defect)
 
 
-def describe_problems(app: FastAPI) -> None:
-    """Put the shape of problems into the OpenAPI description of ``app``, where ``problem_responses`` points."""
+def describe_problems(app: FastAPI, *models: type[BaseModel]) -> None:
+    """Put the shape of problems into the OpenAPI description of ``app``, where ``problem_responses`` points.
+
+    So with ``models``: messages that routes read by hand and name in their ``openapi_extra``.
+    """
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         schema = plain()
-        shape = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
         definitions = schema.setdefault("components", {}).setdefault("schemas", {})
-        definitions |= shape.pop("$defs", {}) | {"ProblemDetails": shape}
+        described: tuple[type[BaseModel], ...] = (ProblemDetails, *models)
+        for model in described:
+            shape = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            definitions |= shape.pop("$defs", {}) | {model.__name__: shape}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

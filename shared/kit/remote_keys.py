@@ -8,14 +8,16 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any, Final
 
 import httpx
 import structlog
+from fastapi import Depends, Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
-from shared.contracts.keys import KeyOut
-from shared.kit.auth import Actor, hash_secret
+from shared.contracts.keys import KeyOut, Scope
+from shared.kit.auth import Actor, Credentials, authenticated, check_scope, hash_secret
 from shared.kit.problems import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -86,3 +88,22 @@ class RemoteKeys:
             self._known.move_to_end(name)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
+
+
+async def authenticated_at_once(request: Request, credentials: Credentials) -> Actor:
+    """As ``authenticated``, but a key that ``app.state.keys`` remembers costs no hop to a thread and back."""
+    keys: RemoteKeys = request.app.state.keys
+    actor = keys.remembered(credentials.credentials) if credentials is not None else None
+    if actor is None:
+        return await run_in_threadpool(authenticated, request, credentials)
+    request.state.actor = actor
+    return actor
+
+
+def requires_at_once(*scopes: Scope) -> Any:
+    """As ``requires``, for routes where a fraction of a millisecond counts: their other dependencies must be async too."""
+
+    async def allowed(actor: Annotated[Actor, Depends(authenticated_at_once)]) -> Actor:
+        return check_scope(actor, *scopes)
+
+    return Depends(allowed)

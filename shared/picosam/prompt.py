@@ -217,13 +217,21 @@ def extract(image: ImageArray, window: Window, size: int = INPUT_SIZE) -> ImageA
     Outside the image is 0. Bilinear with half-pixel centres; the filter widens where pixels are dropped, as in Pillow,
     whose result the published protocol takes (agreement within one grey level, tested).
     """
-    pixels = _crop(image, window)
+    pixels = crop(image, window)
     if pixels.shape[:2] == (size, size):
         return pixels
     columns, rows = _linear_weights(window.width, size), _linear_weights(window.height, size)
     # Rounded between the passes, as Pillow does: across first, then down.
     across = _rounded(np.einsum("jw,hw...->hj...", columns, pixels, optimize=True))
     return _rounded(np.einsum("ih,hj...->ij...", rows, across, optimize=True))
+
+
+def crop(image: NDArray[Any], window: Window) -> NDArray[Any]:
+    """A copy of the window's pixels at native resolution, zero outside the image."""
+    inside, part = _overlap(window, (image.shape[0], image.shape[1]))
+    pixels = np.zeros((window.height, window.width, *image.shape[2:]), dtype=image.dtype)
+    pixels[part] = image[inside]
+    return pixels
 
 
 def to_input(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -254,12 +262,17 @@ def paste(mask: MaskArray, window: Window, shape: Shape) -> MaskArray:
     return image
 
 
-def _crop(image: NDArray[Any], window: Window) -> NDArray[Any]:
-    """A copy of the window's pixels at native resolution, zero outside the image."""
-    inside, part = _overlap(window, (image.shape[0], image.shape[1]))
-    crop = np.zeros((window.height, window.width, *image.shape[2:]), dtype=image.dtype)
-    crop[part] = image[inside]
-    return crop
+def cell_edges(window: Window, shape: Shape, size: int = INPUT_SIZE) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where ``paste`` puts the cells: cell (r, c) fills rows[r]:rows[r + 1], columns[c]:columns[c + 1] of the image.
+
+    Two arrays of size + 1 image coordinates, cut at the image's edges, so that cells outside and cells that a small window
+    drops fill nothing.
+    """
+    steps = np.arange(size + 1)
+    # Pixel i has cell ((2i + 1) * size) // (2 * length), so the first one of cell k is ceil(k * length / size - 1/2).
+    rows = window.y0 + (2 * window.height * steps + size - 1) // (2 * size)
+    columns = window.x0 + (2 * window.width * steps + size - 1) // (2 * size)
+    return rows.clip(0, shape[0]), columns.clip(0, shape[1])
 
 
 def _overlap(window: Window, shape: Shape) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

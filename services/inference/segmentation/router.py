@@ -1,0 +1,86 @@
+"""Route of segmentation."""
+
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from services.inference.engine.errors import DeadlineExceeded, Overloaded
+from services.inference.engine.loaded import LoadedVersion
+from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady, Served
+from services.inference.runtime import Services, get_services
+from services.inference.segmentation.bodies import Asked, read_body
+from services.inference.segmentation.errors import BadForm, BadImage, ImageTooLarge, UnsupportedBody
+from services.inference.segmentation.service import Laps, segment
+from shared.contracts.deployments import STICKY_HEADER
+from shared.contracts.keys import Scope
+from shared.contracts.segmentation import SegmentOut, segment_schema
+from shared.kit.problems import (
+    Forbidden,
+    InvalidJson,
+    InvalidRequest,
+    PayloadTooLarge,
+    Problem,
+    Unauthorized,
+    problem_responses,
+)
+from shared.kit.remote_keys import KeysAway, requires_at_once
+
+router = APIRouter(tags=["segmentation"])
+
+_AT_ONCE: Final = 1 << 20
+"""Bytes of a body that are parsed on the event loop: in less time than a thread takes to begin."""
+
+_PROBLEMS: Final = (
+    BadForm, InvalidJson, Unauthorized, Forbidden, DeploymentNotFound, PayloadTooLarge, ImageTooLarge, UnsupportedBody,
+    InvalidRequest, BadImage, Overloaded, DeploymentNotReady, KeysAway, DeadlineExceeded,
+)  # fmt: skip
+
+
+@router.post(
+    "/v1/segment",
+    response_model=SegmentOut,
+    responses=problem_responses(*_PROBLEMS),
+    openapi_extra={"requestBody": segment_schema()},
+    dependencies=[requires_at_once(Scope.VIEWER)],
+)
+async def segment_image(request: Request, key: Annotated[str | None, Header(alias=STICKY_HEADER)] = None) -> Response:
+    """Masks of the objects that the prompts mean: points or boxes in pixels of the upright image."""
+    services = get_services(request)  # not a dependency: a plain function costs a thread
+    body = await request.body()
+    read = partial(read_body, request.headers.get("content-type", ""), body)
+    asked = read() if len(body) <= _AT_ONCE else await run_in_threadpool(read)
+    served = services.table.get(asked.wanted.deployment)
+    loaded = served.choose(key)
+    return await _counted(services, served, loaded, asked)
+
+
+async def _counted(services: Services, served: Served, loaded: LoadedVersion, asked: Asked) -> Response:
+    outcome = "failed"
+    try:
+        content = await _answered(services, served, loaded, asked)
+        outcome = "answered"
+    except Problem as problem:
+        outcome = outcome_of(problem)
+        raise
+    finally:
+        services.metrics.requests.labels(served.name, loaded.model, outcome).inc()
+    return Response(content, media_type="application/json")
+
+
+async def _answered(services: Services, served: Served, loaded: LoadedVersion, asked: Asked) -> bytes:
+    deadline_s = (asked.wanted.deadline_ms or served.spec.deadline_ms) / 1000
+    laps = Laps()  # the queue begins here
+    turn = await served.desk.do(
+        lambda alone: segment(asked, served, loaded, services.settings, services.metrics, laps, alone), deadline_s=deadline_s
+    )
+    return turn.result
+
+
+def outcome_of(problem: Problem) -> str:
+    """The word for it in the metrics."""
+    if isinstance(problem, Overloaded):
+        return "overloaded"
+    return "late" if isinstance(problem, DeadlineExceeded) else "invalid"
