@@ -15,12 +15,16 @@ from starlette.concurrency import run_in_threadpool
 from services.inference import tables
 from services.inference.engine.processors import usable_processors
 from services.inference.engine.served import Table
+from services.inference.feedback.loops import LOOPS as FEEDBACK_LOOPS
+from services.inference.feedback.router import router as feedback
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ClientFactory, ModelStore
 from services.inference.runtime import ServiceLoop, Services
 from services.inference.segmentation.router import router as segmentation
 from services.inference.settings import InferenceSettings
+from shared.contracts.feedback import FeedbackIn
 from shared.contracts.segmentation import SegmentIn
+from shared.kit.blobs import BlobStore
 from shared.kit.cache import Cache
 from shared.kit.database import begin_reading, make_engine, make_sessions
 from shared.kit.health import Probes
@@ -31,8 +35,8 @@ from shared.kit.observe import Observed
 from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation)
-LOOPS: Final[tuple[ServiceLoop, ...]] = ()
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*FEEDBACK_LOOPS,)
 
 _JSON_OVERHEAD: Final = 1 << 20
 """Prompts and base64's padding beside an image."""
@@ -58,7 +62,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         streamed={"/v2/": settings.max_oip_bytes},
     )
     app.add_middleware(Observed, registry=registry)
-    describe_problems(app, SegmentIn)
+    describe_problems(app, SegmentIn, FeedbackIn)
     return app
 
 
@@ -75,6 +79,7 @@ def build_services(
         sessions=make_sessions(engine),
         keys=RemoteKeys(settings.jobs_url),
         store=ModelStore(Cache(settings.cache_dir, settings.cache_limit_bytes), connect),
+        feedback=BlobStore(settings.feedback_url),
         table=Table(),
         metrics=Metrics(registry),
         processors=settings.processors or usable_processors(),

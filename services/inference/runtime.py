@@ -13,6 +13,7 @@ from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ModelStore
 from services.inference.settings import InferenceSettings
+from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
 from shared.kit.remote_keys import RemoteKeys
 
@@ -26,6 +27,8 @@ class Services:
     sessions: sessionmaker[Session]
     keys: RemoteKeys
     store: ModelStore
+    feedback: BlobStore
+    """Images of corrected masks."""
     table: Table
     metrics: Metrics
     processors: int

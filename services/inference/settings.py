@@ -21,7 +21,7 @@ class InferenceSettings(ServiceSettings):
     api_key_file: Path | None = Field(default=None, description="the same in a file; read anew at every use")
     cache_dir: Path = Field(description="verified models: with them the service starts and serves while the registry is away")
     cache_limit_bytes: PositiveInt = 2 * 1024**3
-    feedback_dir: Path | None = Field(default=None, description="images and masks of corrections; null: beside the cache")
+    feedback_url: str = Field(description="images of corrections: folder, file:// or s3:// URL, the same for all replicas")
     replica: str = Field(default_factory=socket.gethostname, description="this process's name among the replicas")
 
     processors: PositiveInt | None = Field(default=None, description="null: what the cgroup's quota and affinity allow")

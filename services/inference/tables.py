@@ -6,7 +6,7 @@ from typing import Final
 from services.inference.database import InferenceBase
 from shared.kit.idempotency import StoredAnswer
 
-MODELS: Final = ("deployments",)
+MODELS: Final = ("deployments", "feedback")
 """Features with a ``models`` module."""
 
 for _feature in MODELS:

@@ -150,11 +150,12 @@ class SegmentOut(Lenient):
     timings_ms: TimingsOut
 
 
-def segment_schema() -> dict[str, Any]:
-    """OpenAPI's request body of the route, whose body is read by hand."""
+def body_schema(contract: type[Strict]) -> dict[str, Any]:
+    """OpenAPI's request body of a route that reads it by hand: ``contract``, with its image in it or beside it in a form."""
+    beside = f"{contract.__name__} without image"
     both = {"type": "object", "required": ["image", "request"], "properties": {
         "image": {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"},
-        "request": {"type": "string", "contentMediaType": "application/json", "description": "SegmentIn without image"},
+        "request": {"type": "string", "contentMediaType": "application/json", "description": beside},
     }}  # fmt: skip
-    schema = {"$ref": "#/components/schemas/SegmentIn"}
+    schema = {"$ref": f"#/components/schemas/{contract.__name__}"}
     return {"required": True, "content": {"application/json": {"schema": schema}, "multipart/form-data": {"schema": both}}}

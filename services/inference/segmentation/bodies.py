@@ -3,7 +3,7 @@
 import binascii
 from base64 import b64decode
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
@@ -11,16 +11,32 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from services.inference.segmentation.errors import BadForm, UnsupportedBody
-from shared.contracts.segmentation import SegmentIn
 from shared.kit.limits import check_json
 from shared.kit.problems import InvalidRequest
 
 
+class WithImage(Protocol):
+    """A message whose image may be in it, in base64, or beside it in a form."""
+
+    @property
+    def image(self) -> str | None:
+        """Base64."""
+        ...
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes, /) -> Self:
+        """pydantic's."""
+        ...
+
+
+W = TypeVar("W", bound=WithImage)
+
+
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Generic[W]):
     """A request that is well formed. Its image is still encoded, in base64 too if it is a text."""
 
-    wanted: SegmentIn
+    wanted: W
     image: bytes | str
 
     def content(self) -> bytes:
@@ -33,38 +49,38 @@ class Asked:
             raise InvalidRequest.of_field("body.image", f"not base64: {exc}") from exc
 
 
-def read_body(content_type: str, body: bytes) -> Asked:
+def read_body(content_type: str, body: bytes, contract: type[W]) -> Asked[W]:
     """UnsupportedBody, BadForm, InvalidRequest, InvalidJson."""
     kind, options = parse_options_header(content_type)
     if kind == b"application/json":
-        return _read_json(body)
+        return _read_json(body, contract)
     if kind == b"multipart/form-data":
-        return _read_form(body, options.get(b"boundary", b""))
+        return _read_form(body, options.get(b"boundary", b""), contract)
     raise UnsupportedBody(f"The content type {content_type[:100]!r} is not read here.")
 
 
-def _read_json(body: bytes) -> Asked:
-    wanted = _validated(body)
+def _read_json(body: bytes, contract: type[W]) -> Asked[W]:
+    wanted = _validated(body, contract)
     if wanted.image is None:
         raise InvalidRequest.of_field("body.image", "a JSON body needs the image", "base64 of a JPEG, PNG or WebP file")
     return Asked(wanted, wanted.image)
 
 
-def _read_form(body: bytes, boundary: bytes) -> Asked:
+def _read_form(body: bytes, boundary: bytes, contract: type[W]) -> Asked[W]:
     parts = _parts(body, boundary)
     missing = [name for name in ("image", "request") if name not in parts]
     if missing or len(parts) > 2:
         raise BadForm(f"The form has the parts {sorted(parts)}; it needs image and request, and nothing else.")
     check_json(parts["request"])  # a JSON body was checked before it came here
-    wanted = _validated(parts["request"])
+    wanted = _validated(parts["request"], contract)
     if wanted.image is not None:
         raise InvalidRequest.of_field("body.image", "the form has a part for the image already")
     return Asked(wanted, parts["image"])
 
 
-def _validated(text: bytes) -> SegmentIn:
+def _validated(text: bytes, contract: type[W]) -> W:
     try:
-        return SegmentIn.model_validate_json(text)
+        return contract.model_validate_json(text)
     except ValidationError as exc:
         raise RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in exc.errors()]) from exc
 

@@ -80,6 +80,15 @@ class Photo:
         self.shape = self._turn.of_shape((self._file.height, self._file.width))
         """Of the upright picture: height, width."""
 
+    @property
+    def is_turned(self) -> bool:
+        """True if the stored picture is not upright."""
+        return self._turn != Turn()
+
+    def decode(self) -> None:
+        """Decode all of it, to see whether it is whole. BadImage."""
+        _decoded(self._file, self._content, 1)
+
     def decoded_for(self, windows: list[Window], size: int) -> "Views":
         """Decode what these windows of the upright picture need, for a network of ``size`` cells. BadImage."""
         stored = [self._turn.undone(window, self.shape) for window in windows]

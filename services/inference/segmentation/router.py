@@ -16,7 +16,7 @@ from services.inference.segmentation.errors import BadForm, BadImage, ImageTooLa
 from services.inference.segmentation.service import Laps, segment
 from shared.contracts.deployments import STICKY_HEADER
 from shared.contracts.keys import Scope
-from shared.contracts.segmentation import SegmentOut, segment_schema
+from shared.contracts.segmentation import SegmentIn, SegmentOut, body_schema
 from shared.kit.problems import (
     Forbidden,
     InvalidJson,
@@ -43,21 +43,21 @@ _PROBLEMS: Final = (
     "/v1/segment",
     response_model=SegmentOut,
     responses=problem_responses(*_PROBLEMS),
-    openapi_extra={"requestBody": segment_schema()},
+    openapi_extra={"requestBody": body_schema(SegmentIn)},
     dependencies=[requires_at_once(Scope.VIEWER)],
 )
 async def segment_image(request: Request, key: Annotated[str | None, Header(alias=STICKY_HEADER)] = None) -> Response:
     """Masks of the objects that the prompts mean: points or boxes in pixels of the upright image."""
     services = get_services(request)  # not a dependency: a plain function costs a thread
     body = await request.body()
-    read = partial(read_body, request.headers.get("content-type", ""), body)
+    read = partial(read_body, request.headers.get("content-type", ""), body, SegmentIn)
     asked = read() if len(body) <= _AT_ONCE else await run_in_threadpool(read)
     served = services.table.get(asked.wanted.deployment)
     loaded = served.choose(key)
     return await _counted(services, served, loaded, asked)
 
 
-async def _counted(services: Services, served: Served, loaded: LoadedVersion, asked: Asked) -> Response:
+async def _counted(services: Services, served: Served, loaded: LoadedVersion, asked: Asked[SegmentIn]) -> Response:
     outcome = "failed"
     try:
         content = await _answered(services, served, loaded, asked)
@@ -70,7 +70,7 @@ async def _counted(services: Services, served: Served, loaded: LoadedVersion, as
     return Response(content, media_type="application/json")
 
 
-async def _answered(services: Services, served: Served, loaded: LoadedVersion, asked: Asked) -> bytes:
+async def _answered(services: Services, served: Served, loaded: LoadedVersion, asked: Asked[SegmentIn]) -> bytes:
     deadline_s = (asked.wanted.deadline_ms or served.spec.deadline_ms) / 1000
     laps = Laps()  # the queue begins here
     turn = await served.desk.do(

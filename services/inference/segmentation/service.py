@@ -53,14 +53,21 @@ class Laps:
 
 
 def segment(
-    asked: Asked, served: Served, loaded: LoadedVersion, settings: InferenceSettings, metrics: Metrics, laps: Laps, alone: bool
+    asked: Asked[SegmentIn],
+    served: Served,
+    loaded: LoadedVersion,
+    settings: InferenceSettings,
+    metrics: Metrics,
+    laps: Laps,
+    alone: bool,
 ) -> bytes:
     """The answer as JSON. BadImage, ImageTooLarge, InvalidRequest."""
     laps.end("queue")
     wanted = asked.wanted
     photo = _opened(asked, settings)
     prompts = wanted.prompts or grid_prompts(wanted.everything or Everything(), photo.shape)
-    windows = [window_of(prompt, number, photo.shape, loaded.config.window) for number, prompt in enumerate(prompts)]
+    policy = loaded.config.window
+    windows = [window_of(prompt, f"body.prompts.{number}", photo.shape, policy) for number, prompt in enumerate(prompts)]
     views = photo.decoded_for(windows, loaded.config.input_size)
     laps.end("decode")
     inputs = views.cut()
@@ -83,7 +90,7 @@ def segment(
     return answer.model_dump_json().encode()
 
 
-def _opened(asked: Asked, settings: InferenceSettings) -> Photo:
+def _opened(asked: Asked[SegmentIn], settings: InferenceSettings) -> Photo:
     content = asked.content()
     if len(content) > settings.max_image_bytes:
         raise ImageTooLarge(

@@ -8,10 +8,10 @@ from shared.kit.problems import InvalidRequest
 from shared.picosam.prompt import Shape, Window, box_window, point_window, share_of_width
 
 
-def window_of(prompt: Prompt, number: int, shape: Shape, policy: WindowPolicy) -> Window:
+def window_of(prompt: Prompt, field: str, shape: Shape, policy: WindowPolicy) -> Window:
     """What to show the network of a prompt. Either kind works on models trained with the other one.
 
-    InvalidRequest, naming the prompt by its number, if it lies outside the image.
+    InvalidRequest, naming the prompt by its ``field``, if it lies outside the image.
     """
     try:
         if prompt.box is not None:
@@ -22,7 +22,7 @@ def window_of(prompt: Prompt, number: int, shape: Shape, policy: WindowPolicy) -
         kind = "point" if prompt.point else "box"
         height, width = shape
         hint = f"x in 0..{width}, y in 0..{height}, in pixels of the upright image"
-        raise InvalidRequest.of_field(f"body.prompts.{number}.{kind}", str(exc), hint) from exc
+        raise InvalidRequest.of_field(f"{field}.{kind}", str(exc), hint) from exc
 
 
 def grid_prompts(everything: Everything, shape: Shape) -> list[Prompt]:

@@ -1,6 +1,7 @@
 """The inference service for tests: the real app behind a real server, a real jobs service beside it, real networks."""
 
 import base64
+import functools
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from services.inference.app import create_app
 from services.inference.engine.desk import Desk
-from services.inference.engine.loaded import digest_of_file, load
+from services.inference.engine.loaded import LoadedVersion, digest_of_file, load
 from services.inference.engine.served import Part, Served
 from services.inference.migrate import upgrade
 from services.inference.runtime import Services
@@ -112,6 +113,7 @@ def settings(tmp_path: Path, database_url: str, jobs: Any, operator: Headers) ->
         jobs_url=jobs.url,
         api_key=operator["Authorization"].removeprefix("Bearer "),
         cache_dir=tmp_path / "models",
+        feedback_url=str(tmp_path / "feedback"),
         grpc_port=None,
         processors=2,
         run_loops=False,
@@ -188,14 +190,25 @@ def _write_network(folder: Path, seed: int, policy: WindowPolicy) -> None:
     (folder / "serving.json").write_text(card.model_dump_json())
 
 
+@pytest.fixture(scope="session")
+def versions(networks: Callable[..., Path]) -> Callable[..., LoadedVersion]:
+    """Loads networks as ``networks`` makes them, each once; the model of a seed is net/SEED+1."""
+
+    @functools.cache
+    def loaded(seed: int = 0, window: WindowPolicy | None = None) -> LoadedVersion:
+        folder = networks(seed, window)
+        return load(folder, f"net/{seed + 1}", Engine.ONNXRUNTIME, digest=None, threads=1, processors=2)
+
+    return loaded
+
+
 @pytest.fixture
-def deployed(services: Services, networks: Callable[..., Path]) -> Callable[..., Served]:
+def deployed(services: Services, versions: Callable[..., LoadedVersion]) -> Callable[..., Served]:
     """Puts a deployment into the running app by hand: ``deployed("default", seed=1, max_queue=0)``; its model is net/SEED+1."""
 
     def put(name: str = "default", *, seed: int = 0, window: WindowPolicy | None = None, **spec: Any) -> Served:
-        folder = networks(seed, window)
-        model = f"net/{seed + 1}"
-        loaded = load(folder, model, Engine.ONNXRUNTIME, digest=None, threads=1, processors=2)
+        loaded = versions(seed, window)
+        model = loaded.model
         target = CpuTarget.model_validate({"versions": [{"model": model}]} | spec)
         desk = Desk(name, parallel=target.parallel or services.processors, max_queue=target.max_queue)
         served = Served(name=name, generation=1, spec=target, parts=(Part(loaded, 100),), desk=desk)
