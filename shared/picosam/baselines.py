@@ -55,15 +55,17 @@ def evaluate_baseline(
     if data.canvas != data.size:
         raise ValueError(f"evaluation needs windows without margin, these have {data.canvas} cells for {data.size}")
     count = len(data) if limit is None else min(limit, len(data))
-    ious, has_object = np.empty(count), np.empty(count, np.bool_)
+    ious, areas, has_object = np.empty(count), np.empty(count), np.empty(count, np.bool_)
     for start in range(0, count, batch_size):
         rows = np.arange(start, min(start + batch_size, count))
         drawn = torch.from_numpy(draw(data.box[rows], data.window[rows], data.size))
         truth = torch.from_numpy(data.windows(rows)[1])
         ious[rows], has_object[rows] = metrics.iou(drawn, truth).numpy(), truth.flatten(1).any(dim=1).numpy()
+        areas[rows] = drawn.flatten(1).double().mean(dim=1).numpy()
         if sink is not None:
             sink(rows, torch.where(drawn, torch.inf, -torch.inf).unsqueeze(1), truth.unsqueeze(1))
-    return EvaluationResult(iou=ious, confidence=np.ones(count), has_object=has_object)
+    sure = (areas > 0).astype(np.float64)
+    return EvaluationResult(iou=ious, confidence=np.ones(count), has_object=has_object, soft_iou=sure, area=areas)
 
 
 def _centres(windows: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

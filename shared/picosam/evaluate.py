@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.picosam import metrics
+from shared.picosam.confidence import soft_iou
 from shared.picosam.loader import INPUT_SIZE, Windows
 from shared.picosam.placement import Placement
 
@@ -26,6 +27,10 @@ class EvaluationResult:
     """Mean probability over the predicted mask; ranks detections."""
     has_object: NDArray[np.bool_]
     """False where the truth is empty."""
+    soft_iou: NDArray[np.float64]
+    """Of the predicted mask's probabilities; calibrated, it is the IoU to expect. 0 of an empty mask."""
+    area: NDArray[np.float64]
+    """Cells of the predicted mask / cells of the window."""
 
     def __len__(self) -> int:
         return len(self.iou)
@@ -55,20 +60,20 @@ def evaluate(
     """
     if data.canvas != INPUT_SIZE:
         raise ValueError(f"evaluation needs windows of {INPUT_SIZE} pixels without margin, these have {data.canvas}")
-    parts: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
+    count = len(data) if limit is None else min(limit, len(data))
+    found = _blank(count)
     was_training = model.training
     try:
-        for rows in _batches(len(data) if limit is None else min(limit, len(data)), batch_size):
+        for rows in _batches(count, batch_size):
             if stop_requested():
                 raise Stopped
             logits, truth = _answer(model.eval(), data, placement, rows)
-            parts.append(_scores(logits, truth))
+            _score(found, rows, logits, truth)
             if sink is not None:
                 sink(rows, logits, truth)
     finally:
         model.train(was_training)
-    iou, confidence, has_object = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _nothing()
-    return EvaluationResult(iou=iou, confidence=confidence, has_object=has_object)
+    return found
 
 
 class Stopped(Exception):
@@ -82,13 +87,18 @@ def _answer(model: nn.Module, data: Windows, placement: Placement, rows: NDArray
     return logits.float().cpu(), torch.from_numpy(masks).unsqueeze(1)
 
 
-def _scores(logits: Tensor, truth: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    iou = metrics.iou(metrics.predicted_masks(logits), truth)
-    return iou.numpy(), metrics.confidence(logits).numpy(), truth.flatten(1).any(dim=1).numpy()
+def _blank(count: int) -> EvaluationResult:
+    iou, confidence, soft, area = np.zeros((4, count))
+    return EvaluationResult(iou=iou, confidence=confidence, has_object=np.zeros(count, np.bool_), soft_iou=soft, area=area)
 
 
-def _nothing() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    return np.empty(0), np.empty(0), np.empty(0, np.bool_)
+def _score(found: EvaluationResult, rows: NDArray[np.int64], logits: Tensor, truth: Tensor) -> None:
+    masks = metrics.predicted_masks(logits)
+    found.iou[rows] = metrics.iou(masks, truth).numpy()
+    found.confidence[rows] = metrics.confidence(logits).numpy()
+    found.has_object[rows] = truth.flatten(1).any(dim=1).numpy()
+    found.soft_iou[rows] = soft_iou(logits.numpy())
+    found.area[rows] = masks.flatten(1).double().mean(dim=1).numpy()
 
 
 def _batches(count: int, size: int) -> Iterator[NDArray[np.int64]]:

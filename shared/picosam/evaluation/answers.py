@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.contracts.training import Border
 from shared.picosam.baselines import Draw
+from shared.picosam.confidence import soft_iou
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.evaluation.networks import Network
 from shared.picosam.figures import Flags, Values
@@ -35,6 +36,14 @@ class Answers:
     bits: Bits
     confidence: Values
     """Mean probability over the mask's cells, [N]; 0 of an empty mask. It ranks detections for mask AP."""
+    soft_iou: Values
+    """Of the masks' probabilities, [N]; 0 of an empty mask. Calibrated, it is the IoU to expect."""
+
+    @property
+    def area(self) -> Values:
+        """Mask cells / window cells, [N]."""
+        share: Values = np.bitwise_count(self.bits).sum(axis=1, dtype=np.int64) / (8 * self.bits.shape[1])
+        return share
 
     def __len__(self) -> int:
         return len(self.bits)
@@ -59,7 +68,7 @@ def ask(
     ``progress`` gets the number of windows of each batch. ValueError for logits that are not numbers.
     """
     side = windows.canvas
-    bits, confidence = np.zeros((rows.size, side * side // 8), np.uint8), np.zeros(rows.size)
+    found = _blank(rows.size, side)
     for start in range(0, rows.size, BATCH):
         if stop_requested():
             raise Stopped
@@ -69,9 +78,10 @@ def ask(
         if np.isnan(logits).any():
             raise ValueError(f"the network answers NaN to prompt {windows.instance_id[rows[start]]} or one after it")
         masks = logits > 0
-        bits[part], confidence[part] = np.packbits(masks, axis=1), _confidence(logits, masks)
+        found.bits[part], found.confidence[part] = np.packbits(masks, axis=1), _confidence(logits, masks)
+        found.soft_iou[part] = soft_iou(logits)
         progress(len(images))
-    return Answers(bits, confidence)
+    return found
 
 
 def ask_under_all(
@@ -86,12 +96,12 @@ def ask_under_all(
     for border, reader in windows.items():
         rows = rows_to_ask(windows, border)
         asked = ask(network, reader, rows, progress=progress, stop_requested=stop_requested)
-        bits, confidence = np.zeros((len(reader), asked.bits.shape[1]), np.uint8), np.zeros(len(reader))
+        whole = _blank(len(reader), reader.canvas)
         for other, answers in found.items():
-            same = same_windows(reader, windows[other])
-            bits[same], confidence[same] = answers.bits[same], answers.confidence[same]
-        bits[rows], confidence[rows] = asked.bits, asked.confidence
-        found[border] = Answers(bits, confidence)
+            same = np.flatnonzero(same_windows(reader, windows[other]))
+            _put(whole, same, answers, same)
+        _put(whole, rows, asked, np.arange(rows.size))
+        found[border] = whole
     return found
 
 
@@ -120,7 +130,8 @@ def draw_all(draw: Draw, windows: ShardReader) -> Answers:
         part = slice(start, start + _AT_ONCE)
         masks = draw(windows.box[part], windows.window[part], windows.size)
         parts.append(np.packbits(masks.reshape(len(masks), -1), axis=1))
-    return Answers(np.concatenate(parts), np.ones(len(windows)))
+    bits = np.concatenate(parts)
+    return Answers(bits, np.ones(len(windows)), (bits != 0).any(axis=1).astype(np.float64))
 
 
 def truth_bits(windows: ShardReader) -> Bits:
@@ -138,6 +149,15 @@ def ious(predicted: Bits, truth: Bits) -> Values:
     union = np.bitwise_count(predicted | truth).sum(axis=1, dtype=np.int64)
     found: Values = np.where(union > 0, shared / np.maximum(union, 1), 1.0)
     return found
+
+
+def _blank(windows: int, side: int) -> Answers:
+    return Answers(np.zeros((windows, side * side // 8), np.uint8), np.zeros(windows), np.zeros(windows))
+
+
+def _put(into: Answers, rows: Rows, answers: Answers, taken: Rows) -> None:
+    into.bits[rows], into.confidence[rows] = answers.bits[taken], answers.confidence[taken]
+    into.soft_iou[rows] = answers.soft_iou[taken]
 
 
 def _confidence(logits: NDArray[np.float32], masks: NDArray[np.bool_]) -> Values:

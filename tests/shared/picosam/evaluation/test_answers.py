@@ -83,6 +83,7 @@ def test_a_window_that_rules_cut_alike_is_asked_once_and_answers_are_as_if_asked
         alone = ask(network, reader, np.arange(len(reader)))
         assert ious(found[border].bits, truth_bits(reader)) == pytest.approx(ious(alone.bits, truth_bits(reader)), abs=1e-3)
         np.testing.assert_allclose(found[border].confidence, alone.confidence, atol=1e-5)
+        np.testing.assert_allclose(found[border].soft_iou, alone.soft_iou, atol=1e-5)
 
 
 def test_figures_equal_those_of_a_training(windows, model):
@@ -92,6 +93,9 @@ def test_figures_equal_those_of_a_training(windows, model):
     found = ious(answers.bits, truth_bits(reader))
     np.testing.assert_array_equal(found, wanted.iou)
     np.testing.assert_allclose(answers.confidence, wanted.confidence, rtol=1e-12)
+    np.testing.assert_allclose(answers.soft_iou, wanted.soft_iou, rtol=1e-6)
+    np.testing.assert_array_equal(answers.area, wanted.area)
+    assert 0 < answers.area.max() <= 1
     asked = Asked("96", Border.AUTHORS, reader, truth_bits(reader))
     scores = metrics.scores(wanted.iou, border=Border.AUTHORS, clipped=reader.clipped, has_object=wanted.has_object)
     assert scores.items() <= figures_of(asked, found).items()
@@ -178,7 +182,7 @@ def test_ious_of_empty_masks():
 def test_perfect_answers_have_full_marks_by_every_measure(windows):
     reader = windows["box", Border.PAD]
     asked = Asked("box", Border.PAD, reader, truth_bits(reader))
-    perfect = Answers(asked.truth, np.ones(len(reader)))
+    perfect = Answers(asked.truth, np.ones(len(reader)), np.ones(len(reader)))
     found = figures_of(asked, ious(perfect.bits, asked.truth))
     assert found["miou_box_pad"] == found["hit_rate_50_95_box_pad"] == 1
     assert mask_ap_of(asked, perfect)["mask_ap_50_box_pad"] > 0.9  # objects wider than the input lose their outline
