@@ -86,6 +86,19 @@ def grouped(confidence: Values, iou: Values) -> Curve:
     return means[:, 0], means[:, 1]
 
 
+def varied(area: Values, count: int) -> NDArray[np.int64]:
+    """Rows of ``count`` masks (or all there are), small ones first and evenly over the sizes; empty ones for want of others.
+
+    area: as of ``Judged``.
+    """
+    order = np.argsort(area, kind="stable")
+    empty, drawn = order[area[order] == 0], order[area[order] > 0]
+    parts = min(count, drawn.size)
+    # The middles of equal parts: the very smallest mask may be one cell, which another processor's rounding takes away.
+    middles = (2 * np.arange(parts) + 1) * drawn.size // max(1, 2 * parts)
+    return np.concatenate([drawn[middles], empty[: count - parts]])
+
+
 def _cross_fitted(soft: Values, iou: Values, image_id: NDArray[np.int64]) -> Values | None:
     """The expected IoU of each mask by a curve that has seen neither it nor its image; None if there can be none."""
     if soft.size < LEAST_WINDOWS or np.ptp(soft) == 0 or np.ptp(iou) == 0:

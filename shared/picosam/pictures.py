@@ -106,6 +106,24 @@ def iou_histogram(ious: Values, areas: Values, path: Path) -> None:
     save_figure(figure, path)
 
 
+def reliability(groups: Mapping[str, tuple[Values, Values]], path: Path) -> None:
+    """A PNG: the mean IoU of groups of masks over their mean confidence, by what the confidence is; best on the diagonal.
+
+    groups: (mean confidence, mean IoU) of each group, by the confidence's name.
+    """
+    figure, (axis,) = new_figure(1, "Confidence and IoU", height=3.6)
+    axis.plot([0, 1], [0, 1], color=_HEX["ink"], linewidth=0.8)
+    for (name, (confidence, iou)), colour in zip(groups.items(), COLOURS, strict=False):
+        axis.plot(confidence, iou, color=colour, label=name, marker="o", markersize=4)
+    axis.set_xlabel("confidence, mean of a tenth of the masks")
+    axis.set_ylabel("their mean IoU")
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    if groups:
+        axis.legend(fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
 Series = Mapping[str, Sequence[tuple[int, float]]]
 """Values by step, by name of the metric."""
 

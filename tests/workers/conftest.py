@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.contracts.base import digest_of
 from shared.contracts.jobs import JobKind, JobOut
+from shared.contracts.serving import NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE, ServingCard
 from shared.contracts.worker import FinishIn
 from workers.harness.kinds import MODULES
 from workers.harness.settings import WorkerSettings
@@ -143,6 +145,14 @@ class JobsService:
     def registered(self, name: str) -> dict[str, Any]:
         """The same, after waiting for it."""
         return dict(wait_until(lambda: self.version(name), what=f"{name}/1 in the registry"))
+
+    def card(self, version: dict[str, Any]) -> ServingCard:
+        """The serving.json of a registered version, whose tag names the network that is beside it."""
+        files = f"/v1/models/{version['name']}/versions/{version['version']}/artifacts"
+        network, card = (self.client.get(f"{files}/{name}").raise_for_status().content for name in (NETWORK_FILE, SERVING_FILE))
+        found = ServingCard.model_validate_json(card)
+        assert found.network_digest == version["tags"][NETWORK_DIGEST_TAG] == digest_of(network)
+        return found
 
     def cancel(self, job_id: str) -> None:
         self.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()

@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from shared.contracts.serving import CONFIG_FILE, NETWORK_FILE, ServingCard
 from shared.kit.model_folder import TensorSpec, describe_model_folder
+from shared.picosam.calibrating import Confidence
 from shared.picosam.export import INPUT_NAME, OUTPUT_NAME, Agreement, check_export, export_onnx
 from shared.picosam.prompt import to_input
 from shared.picosam.weights import ModelConfig, save_weights
+from workers.harness.serving_card import write_card
+
+UNKNOWN: Final = Confidence()
+"""Of a network without validation windows."""
 
 
 def write_model_folder(
@@ -19,26 +26,37 @@ def write_model_folder(
     config: ModelConfig,
     windows: NDArray[np.uint8],
     *,
+    confidence: Confidence = UNKNOWN,
     facts: Mapping[str, str] | None = None,
-) -> Agreement:
-    """Write model.safetensors, model.onnx, config.json and MLflow's description into ``folder``.
+) -> tuple[Agreement, ServingCard]:
+    """Write model.safetensors, model.onnx, config.json, serving.json and MLflow's description into ``folder``.
 
-    ``windows``: uint8 [N, S, S, 3], N at least 1; the export is checked on all of them, the first is the input example.
-    ``facts`` go into MLmodel's metadata. ExportDisagrees if the ONNX network computes something else than ``model``.
+    ``windows``: uint8 [N, S, S, 3], N at least 1; the export is checked on all of them, the rest as ``describe_folder`` says.
+    ExportDisagrees if the ONNX network computes something else than ``model``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder / "model.safetensors", config)
-    export_onnx(model, folder / "model.onnx", size=config.input_size)
-    agreement = check_export(model, folder / "model.onnx", windows)
-    describe_folder(folder, config, windows, facts=facts)
-    return agreement
+    export_onnx(model, folder / NETWORK_FILE, size=config.input_size)
+    agreement = check_export(model, folder / NETWORK_FILE, windows)
+    card = describe_folder(folder, config, windows, confidence=confidence, facts=facts)
+    return agreement, card
 
 
 def describe_folder(
-    folder: Path, config: ModelConfig, windows: NDArray[np.uint8], *, facts: Mapping[str, str] | None = None
-) -> None:
-    """Write config.json and MLflow's description beside model.onnx. ``windows``: the first is the input example."""
-    (folder / "config.json").write_text(config.model_dump_json(indent=2))
+    folder: Path,
+    config: ModelConfig,
+    windows: NDArray[np.uint8],
+    *,
+    confidence: Confidence = UNKNOWN,
+    facts: Mapping[str, str] | None = None,
+) -> ServingCard:
+    """Write config.json, serving.json and MLflow's description beside model.onnx; gives what serving.json says.
+
+    ``windows``: the first is the input example, some become golden windows. ``confidence``: as measured on validation
+    windows. ``facts`` go into MLmodel's metadata.
+    """
+    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2))
+    card = write_card(folder, config, windows, confidence)
     side = config.input_size
     described = {"architecture": config.architecture, "input": f"RGB, {config.input}"}
     if config.quantization is not None:
@@ -50,3 +68,4 @@ def describe_folder(
         example=to_input(windows[:1]),
         facts={**described, **(facts or {})},
     )
+    return card

@@ -8,6 +8,7 @@ from torch import nn
 
 from shared.contracts.imports import ModelImportSpec
 from shared.contracts.jobs import Progress
+from shared.contracts.serving import NETWORK_DIGEST_TAG, ServingCard
 from shared.contracts.worker import RegisterModel
 from shared.kit.tracking import RunSink
 from shared.picosam.errors import BadWeights
@@ -28,7 +29,7 @@ def run(ctx: JobContext, spec: ModelImportSpec) -> Finished:
     tags = _lineage(ctx, spec)
     with tracked(ctx, {**tags, "picofleet.kind": "model_import", "mlflow.source.git.commit": ctx.git_commit}) as sink:
         describe(ctx, sink, spec, left_out={"description"})
-        run_id = _publish(ctx, spec, model, sink)
+        run_id, card = _publish(ctx, spec, model, sink)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     ctx.log(f"imported {parameters:,} parameters of {spec.architecture} from {spec.format.value}")
     return Finished(
@@ -39,7 +40,7 @@ def run(ctx: JobContext, spec: ModelImportSpec) -> Finished:
                 registered_model=spec.register_as,
                 run_id=run_id,
                 description=spec.description or f"{spec.architecture}, imported from {spec.format.value}",
-                tags=tags,
+                tags={**tags, NETWORK_DIGEST_TAG: card.network_digest},
             )
         ],
     )
@@ -58,18 +59,18 @@ def _loaded(ctx: JobContext, spec: ModelImportSpec) -> nn.Module:
         raise JobFailed("weights_gone", f"The blob {spec.blob} is not there any more.", hint) from exc
 
 
-def _publish(ctx: JobContext, spec: ModelImportSpec, model: nn.Module, sink: RunSink) -> str:
-    """Write the model folder, prove that the export agrees with torch, and log it; the run's id."""
+def _publish(ctx: JobContext, spec: ModelImportSpec, model: nn.Module, sink: RunSink) -> tuple[str, ServingCard]:
+    """Write the model folder, prove that the export agrees with torch, and log it; the run's id and what serving.json says."""
     from workers.harness.model_folder import write_model_folder  # imports onnx and onnxruntime: not before they are needed
 
     ctx.report(Progress(phase="export", done=0, unit="file"))
     folder: Path = ctx.folder / "model"
     facts = {"job_id": ctx.job_id, "git_commit": ctx.git_commit, "imported_from": spec.blob}
     config = ModelConfig(architecture=spec.architecture)
-    agreement = write_model_folder(folder, model, config, _windows(), facts=facts)
+    agreement, card = write_model_folder(folder, model, config, _windows(), facts=facts)
     figures = {"export_max_abs_difference": agreement.max_abs, "export_pixel_agreement": agreement.pixel_agreement}
     sink.metrics(figures, step=0)
-    return publish(ctx, sink, folder, "model")
+    return publish(ctx, sink, folder, "model"), card
 
 
 def _lineage(ctx: JobContext, spec: ModelImportSpec) -> dict[str, str]:

@@ -1,12 +1,18 @@
 """The quantization job: a float version becomes one of 8-bit numbers, and what that costs is measured."""
 
 from contextlib import ExitStack
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shared.contracts.jobs import Progress
 from shared.contracts.models import PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.quantization import QuantizationSpec
+from shared.contracts.serving import NETWORK_DIGEST_TAG, ServingCard
 from shared.contracts.worker import RegisterModel
 from shared.kit.tracking import RunSink
+from shared.picosam.calibrating import BORDER, Confidence, measure, varied
 from workers.harness.context import Finished, JobContext
 from workers.harness.model_folder import describe_folder
 from workers.harness.tracked import describe, publish, tracked
@@ -14,6 +20,9 @@ from workers.quantization import gates, report
 from workers.quantization.inputs import FloatModel, Windows, open_float, open_windows
 from workers.quantization.making import QUANTIZATION, Made, make
 from workers.quantization.scoring import Compared, score
+
+GOLDEN_CANDIDATES: Final = 16
+"""Validation windows that the golden ones are chosen from."""
 
 
 def run(ctx: JobContext, spec: QuantizationSpec) -> Finished:
@@ -44,17 +53,21 @@ def _finished(
     tags: dict[str, str],
 ) -> Finished:
     """The report is logged whether or not the gates hold: who is refused must see why."""
-    sink.metrics(report.metrics(floats, made, compared), step=0)
-    found = report.result(spec, floats, made, windows, compared)
+    judged = compared.judged(windows)
+    confidence = measure(judged)
+    found = report.result(spec, floats, made, windows, compared) | confidence.figures
+    sink.metrics(report.metrics(floats, made, compared) | confidence.figures, step=0)
     artifacts = report.log(ctx, spec, sink, made, windows, compared, found)
     _tell(ctx, made, compared)
     gates.check(spec, made, compared)
     ctx.raise_if_stopped()
-    run_id = _publish(ctx, spec, sink, floats, windows, made)
+    rows = varied(judged.area, GOLDEN_CANDIDATES)
+    card = _write(ctx, spec, floats, made, windows.prompts[BORDER].windows.windows(rows)[0], confidence)
+    run_id = publish(ctx, sink, made.folder, "model")
     urls = {name: f"{ctx.mlflow_url}/get-artifact?path={path}&run_uuid={run_id}" for name, path in artifacts.items()}
     return Finished(
         result={**found, "artifacts": urls, "mlflow_run_id": run_id},
-        register_models=_registered(spec, floats, compared, made, run_id, tags),
+        register_models=_registered(spec, floats, compared, made, run_id, {**tags, NETWORK_DIGEST_TAG: card.network_digest}),
     )
 
 
@@ -68,12 +81,18 @@ def _tell(ctx: JobContext, made: Made, compared: Compared) -> None:
     )
 
 
-def _publish(ctx: JobContext, spec: QuantizationSpec, sink: RunSink, floats: FloatModel, windows: Windows, made: Made) -> str:
-    """The model folder, and the wait until MLflow has all of it; the run's id."""
+def _write(
+    ctx: JobContext,
+    spec: QuantizationSpec,
+    floats: FloatModel,
+    made: Made,
+    images: NDArray[np.uint8],
+    confidence: Confidence,
+) -> ServingCard:
+    """What the model folder holds beside the network; gives what serving.json says."""
     config = floats.config.model_copy(update={"quantization": QUANTIZATION[spec.platform]})
     facts = {"job_id": ctx.job_id, "git_commit": ctx.git_commit, "parent_version": floats.name, "method": spec.method.value}
-    describe_folder(made.folder, config, windows.calibration, facts=facts)
-    return publish(ctx, sink, made.folder, "model")
+    return describe_folder(made.folder, config, images, confidence=confidence, facts=facts)
 
 
 def _registered(

@@ -8,6 +8,7 @@ import numpy as np
 
 from shared.contracts.quantization import QuantizationSpec
 from shared.contracts.training import Border
+from shared.picosam.calibrating import BORDER, Judged
 from shared.picosam.evaluation.answers import Answers, ask_under_all, ious, rows_to_ask
 from shared.picosam.evaluation.breakdown import Asked, figures_of
 from shared.picosam.evaluation.compare import Difference, compare
@@ -46,6 +47,12 @@ class Compared:
     def drop(self) -> Difference:
         """Of the first figure, which the gate looks at."""
         return next(iter(self.drops.values()))
+
+    def judged(self, windows: Windows) -> Judged:
+        """The masks that serving the quantized network would give."""
+        answers = self.quantized.answers[BORDER]
+        images = windows.prompts[BORDER].windows.image_id
+        return Judged(soft_iou=answers.soft_iou, iou=self.quantized.ious[BORDER], area=answers.area, image_id=images)
 
     def changed_most(self, border: Border, count: int) -> list[int]:
         """Rows of the prompts whose masks agree least, the most changed first."""

@@ -66,7 +66,8 @@ def test_a_baseline_is_scored_like_a_network(windows):
     drawn = filled_box(data.box[:10], data.window[:10])
     wanted = [(a & b).sum() / (a | b).sum() for a, b in zip(drawn, masks, strict=True)]
     assert result.iou == pytest.approx(wanted)
-    assert result.confidence.tolist() == [1.0] * 10
+    assert result.confidence.tolist() == result.soft_iou.tolist() == [1.0] * 10
+    assert result.area == pytest.approx(drawn.mean(axis=(1, 2)))
     assert np.concatenate([rows for rows, _, _ in seen]).tolist() == list(range(10))
     assert np.array_equal(torch.cat([logits for _, logits, _ in seen])[:, 0].numpy() > 0, drawn)
     assert len(evaluate_baseline(ellipse, data)) == len(data)

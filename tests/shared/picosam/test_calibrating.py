@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from shared.contracts.serving import HISTOGRAM_BINS, Calibration
 from shared.contracts.training import Border
-from shared.picosam.calibrating import LEAST_WINDOWS, MOST_KNOTS, Judged, grouped, measure
+from shared.picosam.calibrating import LEAST_WINDOWS, MOST_KNOTS, Judged, grouped, measure, varied
 from shared.picosam.confidence import expected_iou
 
 RANDOM = np.random.default_rng(5)
@@ -130,6 +130,19 @@ def test_groups_are_equally_large_and_in_order():
     means, true = grouped(confidence, np.repeat([1.0, 0.5], 50))
     assert means == pytest.approx([0.1] * 5 + [0.9] * 5)
     assert true == pytest.approx([0.5] * 5 + [1] * 5)
+
+
+@given(area=shares, count=st.integers(1, 20))
+def test_masks_are_chosen_over_all_sizes_and_none_twice(area, count):
+    rows = varied(area, count)
+    assert len(set(rows.tolist())) == len(rows) == min(count, area.size)
+    drawn = area[rows][area[rows] > 0]
+    assert drawn.size == min(count, (area > 0).sum())
+    assert (np.diff(drawn) >= 0).all()
+
+
+def test_neither_the_smallest_nor_the_largest_of_many_masks_is_chosen():
+    assert (varied(np.arange(0, 81) / 100, 4) - 1).tolist() == [10, 30, 50, 70]
 
 
 def test_what_was_measured_is_read_without_scipy_and_torch():

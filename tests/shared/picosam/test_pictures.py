@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.picosam.pictures import PREDICTED, TRUE, Sample, curves, iou_histogram, sample_grid
+from shared.picosam.pictures import PREDICTED, TRUE, Sample, curves, iou_histogram, reliability, sample_grid
 
 
 def a_sample(**overrides):
@@ -62,3 +62,14 @@ def test_curves_are_drawn_from_any_number_of_points(tmp_path, points):
 def test_curves_without_any_series_are_an_empty_picture(tmp_path):
     curves({}, {}, tmp_path / "c.png")
     assert opened(tmp_path / "c.png").min() < 200
+
+
+def test_reliability_shows_each_kind_of_confidence_in_its_colour(tmp_path):
+    means = np.linspace(0.1, 0.9, 10)
+    reliability({"calibrated": (means, means), "as it is": (means, means**2)}, tmp_path / "both.png")
+    reliability({"calibrated": (means, means)}, tmp_path / "one.png")
+    both, one = (opened(tmp_path / name) for name in ("both.png", "one.png"))
+    assert both.shape == one.shape
+    orange = (213, 94, 0)
+    assert (both == orange).all(axis=2).sum() > 50
+    assert not (one == orange).all(axis=2).any()

@@ -66,6 +66,8 @@ def test_safetensors_become_a_version_with_the_same_weights(tracking_service, im
     version = registered(tracking_service, job)
     assert (version["name"], version["description"], version["tags"]["from"]) == (name, "ours", "test")
     assert {"MLmodel", "config.json", "model.onnx", "model.safetensors", "requirements.txt"} <= set(version["artifacts"])
+    card = tracking_service.card(version)
+    assert (len(card.golden), card.calibration, card.reference) == (4, None, None)
     found, _ = load_weights(downloaded(tracking_service, version, "model.safetensors", tmp_path / "back.safetensors"))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), found.state_dict().values(), strict=True))
 

@@ -56,6 +56,7 @@ def test_a_float_version_becomes_one_for_the_sensor(tracking_service, for_sensor
     assert made["tags"]["picofleet.parent_version"] == "plain/1"
     assert made["tags"]["picofleet.quantization"] == "fake_quant"
     assert made["metrics"]["size_bytes"] == for_sensor.result["size_bytes"] < 1.3e6
+    assert len(tracking_service.card(made).golden) == 4
 
 
 def test_its_report_tells_what_was_lost_and_where(for_sensor):
@@ -92,6 +93,9 @@ def test_a_float_version_becomes_one_for_cpus(tracking_service, worker, trained)
     made = tracking_service.registered("plain.int8")
     assert "model.mctq.onnx" not in made["artifacts"]
     assert made["tags"]["picofleet.quantization"] == "int8"
+    card = tracking_service.card(made)
+    assert card.network_digest != tracking_service.card(tracking_service.registered("plain")).network_digest
+    assert card.calibration is None or card.calibration.rank_correlation == job.result["confidence_rank_correlation"]
     assert job.result["size_bytes"] < 1.4e6
 
 

@@ -14,6 +14,8 @@ from tests.workers.conftest import Running, wait_until
 from workers.harness.kinds import MODULES
 
 GENERATED = {"kind": "generator", "images": 24, "width": 160, "height": 128, "max_objects": 3}
+# Draws masks after a few steps: without the cross entropy an empty answer is no easy one.
+QUICK = {"samples": 64, "batch_size": 4, "learning_rate": 3e-3, "ema_decay": 0, "bce_weight": 0, "evaluate_every": 16}
 
 
 @pytest.fixture
@@ -22,21 +24,30 @@ def worker(tracking_service, worker_for, mlflow_server):
 
 
 def test_a_training_leaves_figures_pictures_and_a_model(tracking_service, worker, mlflow_server):
-    dataset = tracking_service.imported(worker, **GENERATED)
+    dataset = tracking_service.imported(worker, **GENERATED | {"images": 100})
     assert dataset["state"] == "ready", dataset
-    job_id = tracking_service.training(dataset["name"], register_as="picosam2")
+    job_id = tracking_service.training(dataset["name"], register_as="trained", recipe=QUICK)
     worker.run_job(job_id)
     job = tracking_service.job(job_id)
     assert job.state is JobState.SUCCEEDED, (job.error, tracking_service.logs(job_id))
     for name in ("miou_96", "miou_96_pad", "miou_96_unclipped", "hit_rate_50_95", "hit_rate_50_95_pad", "mask_ap"):
         assert 0 <= job.result[name] <= 1
-    assert job.result["steps"] == 8
+    assert job.result["steps"] == 16
     for url in job.result["artifacts"].values():
         assert httpx.get(url).content.startswith(b"\x89PNG")
     run = httpx.get(f"{mlflow_server}/api/2.0/mlflow/runs/get", params={"run_id": job.mlflow_run_id}).json()["run"]
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
     assert {"loss", "learning_rate", "images_per_second", "miou_96", "export_pixel_agreement"} <= set(metrics)
+    card = tracking_service.card(tracking_service.registered("trained"))
+    assert card.calibration is not None
+    assert card.calibration.rank_correlation == metrics["confidence_rank_correlation"]
+    assert card.calibration.calibration_error == metrics["confidence_calibration_error"]
+    assert card.calibration.mean_abs_error == metrics["confidence_mean_abs_error"] == job.result["confidence_mean_abs_error"]
+    assert "final/confidence.png" in job.result["artifacts"]["confidence"]
+    assert card.reference is not None
+    assert card.reference.windows >= card.calibration.windows
+    assert len(card.golden) == 4
 
 
 def final_weights(mlflow_server, job):

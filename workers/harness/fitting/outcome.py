@@ -1,15 +1,17 @@
 """What a fitted network leaves behind: scores, pictures, the model folder, a version to register."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from torch import nn
 
 from shared.contracts.jobs import Progress
+from shared.contracts.serving import NETWORK_DIGEST_TAG, ServingCard
 from shared.contracts.training import Border, FittingSpec
 from shared.contracts.worker import RegisterModel
 from shared.picosam import pictures
+from shared.picosam.calibrating import BORDER, Confidence, Judged, measure, varied
 from shared.picosam.model import build_model
 from shared.picosam.state import TrainState, chosen_weights
 from shared.picosam.weights import ModelConfig
@@ -20,7 +22,7 @@ from workers.harness.fitting.scoring import Scores, draw_samples
 from workers.harness.tracked import publish
 
 _CHECKED_WINDOWS: Final = 64
-"""Real windows on which the exported network is compared with torch's."""
+"""Real windows, with masks of all sizes, on which the exported network is compared with torch's."""
 
 _VERBS: Final = {"training": "trained", "distillation": "distilled"}
 
@@ -39,26 +41,34 @@ def completed(
     model = hooks.scorer.placement.put(model).eval()
     settings = spec.evaluation
     scores = hooks.scorer.score(model, limit=settings.max_prompts, mask_ap=settings.mask_ap)
-    hooks.sink.metrics(scores.figures, step=state.step)
+    judged = hooks.scorer.judged(scores)
+    confidence = measure(judged)
+    hooks.sink.metrics(scores.figures | confidence.figures, step=state.step)
     hooks.history.add(state.step, scores.figures)
-    artifacts = _draw(ctx, spec, model, scores, hooks)
+    artifacts = _draw(ctx, spec, model, scores, confidence, hooks)
     ctx.raise_if_stopped()
-    run_id = _publish(ctx, spec, model.cpu(), hooks)
+    card = _write(ctx, spec, model.cpu(), judged, confidence, hooks)
+    run_id = publish(ctx, hooks.sink, _folder(ctx), "model")
     shown = ", ".join(f"{name} {value:.4f}" for name, value in sorted(scores.figures.items()) if name.startswith("miou"))
     ctx.log(f"finished: {shown}")
     return Finished(
-        result={**figures, **_result(ctx, scores, state, hooks, run_id, artifacts)},
-        register_models=_registered(ctx, spec, scores, run_id, made_of),
+        result={**figures, **confidence.figures, **_result(ctx, scores, state, hooks, run_id, artifacts)},
+        register_models=_registered(ctx, spec, scores, run_id, {**made_of, NETWORK_DIGEST_TAG: card.network_digest}),
     )
 
 
-def _draw(ctx: JobContext, spec: FittingSpec, model: nn.Module, scores: Scores, hooks: FittingHooks) -> dict[str, str]:
+def _draw(
+    ctx: JobContext, spec: FittingSpec, model: nn.Module, scores: Scores, confidence: Confidence, hooks: FittingHooks
+) -> dict[str, str]:
     """Log the final pictures; their artifact paths by name."""
     ctx.report(Progress(phase="pictures", done=0, unit="picture"))
     folder = ctx.folder / "pictures"
     windows, ious = hooks.scorer.windows[Border.AUTHORS], scores.by_border[Border.AUTHORS].iou
     files = {"curves": hooks.history.draw(folder), "iou_by_size": folder / "iou_by_size.png"}
     pictures.iou_histogram(ious, windows.area[: len(ious)], files["iou_by_size"])
+    if confidence.reliability:
+        files["confidence"] = folder / "confidence.png"
+        pictures.reliability(confidence.reliability, files["confidence"])
     if spec.evaluation.pictures:
         # The same samples as in the interim evaluations, so that the pictures can be compared.
         among = spec.evaluation.interim_prompts or len(windows)
@@ -69,22 +79,26 @@ def _draw(ctx: JobContext, spec: FittingSpec, model: nn.Module, scores: Scores, 
     return artifacts
 
 
-def _publish(ctx: JobContext, spec: FittingSpec, model: nn.Module, hooks: FittingHooks) -> str:
-    """Write the model folder, prove that the export agrees with torch, and log it; the run's id."""
+def _folder(ctx: JobContext) -> Path:
+    return ctx.folder / "model"
+
+
+def _write(
+    ctx: JobContext, spec: FittingSpec, model: nn.Module, judged: Judged, confidence: Confidence, hooks: FittingHooks
+) -> ServingCard:
+    """Write the model folder, and prove that the export agrees with torch; what serving.json says."""
     from workers.harness.model_folder import write_model_folder  # imports onnx and onnxruntime: not before they are needed
 
     ctx.report(Progress(phase="export", done=0, unit="file"))
-    folder = ctx.folder / "model"
-    windows = hooks.scorer.windows[Border.PAD]
-    images, _ = windows.windows(np.arange(min(_CHECKED_WINDOWS, len(windows))))
+    images, _ = hooks.scorer.windows[BORDER].windows(varied(judged.area, _CHECKED_WINDOWS))
     config = ModelConfig(architecture=spec.recipe.architecture, window=spec.recipe.window, recipe=spec.recipe)
     facts = {"job_id": ctx.job_id, "git_commit": ctx.git_commit}
-    agreement = write_model_folder(folder, model, config, images, facts=facts)
+    agreement, card = write_model_folder(_folder(ctx), model, config, images, confidence=confidence, facts=facts)
     hooks.sink.metrics(
         {"export_max_abs_difference": agreement.max_abs, "export_pixel_agreement": agreement.pixel_agreement},
         step=spec.recipe.steps,
     )
-    return publish(ctx, hooks.sink, folder, "model")
+    return card
 
 
 def _result(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shared.contracts.training import Border
 from shared.picosam import metrics, pictures
+from shared.picosam.calibrating import BORDER, Judged
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.evaluate import EvaluationResult, evaluate
 from shared.picosam.placement import Placement
@@ -55,6 +56,12 @@ class Scorer:
                 found = _mask_ap(windows, pasted, result)
                 figures |= {metrics.metric_name(name, border, self.label): value for name, value in found.items()}
         return Scores(figures=figures, by_border=by_border)
+
+    def judged(self, scores: Scores) -> Judged:
+        """What ``scores`` says of the masks that serving would give."""
+        found = scores.by_border[BORDER]
+        images = self.windows[BORDER].image_id[: len(found)]
+        return Judged(soft_iou=found.soft_iou, iou=found.iou, area=found.area, image_id=images)
 
     def samples(self, model: nn.Module, *, among: int, count: int, border: Border = Border.PAD) -> list[pictures.Sample]:
         """``count`` samples spread evenly over the first ``among`` prompts: the same ones whenever the same is asked for."""
