@@ -84,9 +84,14 @@ def _lineage(ctx: JobContext, spec: ModelImportSpec) -> dict[str, str]:
 
 
 def _windows(count: int = 16) -> NDArray[np.uint8]:
-    """uint8 [count, S, S, 3]: a disc on a colour gradient, then noise. An import has no images; the same ones each time."""
-    noise = np.random.default_rng(0).integers(0, 256, (count, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8)
+    """uint8 [count, S, S, 3]: discs of growing size on a colour gradient, then noise. An import has no images; the same ones
+    each time.
+    """
+    windows = np.random.default_rng(0).integers(0, 256, (count, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8)
     rows, columns = np.mgrid[0:INPUT_SIZE, 0:INPUT_SIZE]
-    noise[0] = np.stack([rows * 2, columns * 2, np.full_like(rows, 96)], axis=-1).astype(np.uint8)
-    noise[0][np.hypot(rows - INPUT_SIZE / 2, columns - INPUT_SIZE / 2) < INPUT_SIZE / 4] = (220, 180, 40)
-    return noise
+    gradient = np.stack([rows * 2, columns * 2, np.full_like(rows, 96)], axis=-1).astype(np.uint8)
+    away = np.hypot(rows - INPUT_SIZE / 2, columns - INPUT_SIZE / 2)
+    for number in range(count // 2):
+        inside = away < INPUT_SIZE * (number + 1) / (count + 2)
+        windows[number] = np.where(inside[..., None], np.array((220, 180, 40), np.uint8), gradient)
+    return windows
