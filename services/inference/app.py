@@ -13,6 +13,11 @@ from sqlalchemy import text
 from starlette.concurrency import run_in_threadpool
 
 from services.inference import tables
+from services.inference.deployments import heartbeat
+from services.inference.deployments.convergence import Convergence
+from services.inference.deployments.loops import LOOPS as DEPLOYMENT_LOOPS
+from services.inference.deployments.router import router as deployments
+from services.inference.deployments.shadow import Shadows
 from services.inference.engine.processors import usable_processors
 from services.inference.engine.served import Table
 from services.inference.feedback.loops import LOOPS as FEEDBACK_LOOPS
@@ -35,8 +40,11 @@ from shared.kit.observe import Observed
 from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback)
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*FEEDBACK_LOOPS,)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback, deployments)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
+
+_FIRST_TICK_S: Final = 20.0
+"""So long the service waits at its start for what it served before; then it answers all the same."""
 
 _JSON_OVERHEAD: Final = 1 << 20
 """Prompts and base64's padding beside an image."""
@@ -73,6 +81,7 @@ def build_services(
     engine = make_engine(settings.database_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     connect = ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file)
+    metrics = Metrics(registry)
     return Services(
         settings=settings,
         engine=engine,
@@ -81,7 +90,9 @@ def build_services(
         store=ModelStore(Cache(settings.cache_dir, settings.cache_limit_bytes), connect),
         feedback=BlobStore(settings.feedback_url),
         table=Table(),
-        metrics=Metrics(registry),
+        convergence=Convergence(),
+        shadows=Shadows(metrics),
+        metrics=metrics,
         processors=settings.processors or usable_processors(),
         wake=wake,
         stopping=stopping,
@@ -98,6 +109,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.authenticate, app.state.keys = services.keys.authenticate, services.keys
     app.state.probes, app.state.needed = _probes(services), frozenset({"database"})
     runner.start(services)
+    if settings.run_loops:
+        await run_in_threadpool(services.convergence.tried.wait, _FIRST_TICK_S)
     try:
         yield
     finally:
@@ -105,7 +118,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _probes(services: Services) -> Probes:
-    return {"database": partial(_database, services)}
+    return {"database": partial(_database, services), "deployments": partial(_deployments, services)}
 
 
 def _database(services: Services) -> None:
@@ -114,8 +127,15 @@ def _database(services: Services) -> None:
         session.execute(text("SELECT 1 FROM deployments LIMIT 1"))
 
 
+def _deployments(services: Services) -> None:
+    for name, why in services.table.failing().items():
+        raise RuntimeError(f"{name}: {why}")
+
+
 def _stop(services: Services, runner: LoopRunner[Services]) -> None:
     runner.stop()
+    heartbeat.leave(services)
+    services.shadows.close()
     for served in services.table.all():
         served.desk.close()
     services.keys.close()

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.inference.deployments.convergence import Convergence
+from services.inference.deployments.shadow import Shadows
 from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ModelStore
@@ -30,6 +32,8 @@ class Services:
     feedback: BlobStore
     """Images of corrected masks."""
     table: Table
+    convergence: Convergence
+    shadows: Shadows
     metrics: Metrics
     processors: int
     """That this process may use."""

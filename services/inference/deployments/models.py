@@ -39,13 +39,25 @@ class Revision(InferenceBase):
 
 
 class Replica(InferenceBase):
+    """A process of the service. It is alive while it says so."""
+
+    __tablename__ = "replicas"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
+
+
+class ReplicaStatus(InferenceBase):
     """What one process does for one deployment."""
 
     __tablename__ = "deployment_replicas"
 
     deployment_id: Mapped[str] = mapped_column(ForeignKey("deployments.id", ondelete="CASCADE"), primary_key=True)
-    replica: Mapped[str] = mapped_column(String(255), primary_key=True)
+    replica: Mapped[str] = mapped_column(ForeignKey("replicas.name", ondelete="CASCADE"), primary_key=True)
+    target: Mapped[int]
+    """The generation that ``state`` and ``error`` are about."""
     state: Mapped[str] = mapped_column(String(16))
+    """ReplicaState."""
     generation: Mapped[int | None]
+    """That it serves."""
     error: Mapped[str | None] = mapped_column(Text)
-    seen_at: Mapped[datetime] = mapped_column(insert_default=now_expression())

@@ -15,7 +15,11 @@ class EngineMissing(Unusable):
     """The engine is not installed here."""
 
 
-class WrongDigest(Unusable):
+class Damaged(Unusable):
+    """A file of the version's is not what it should be. Another copy of it may be."""
+
+
+class WrongDigest(Damaged):
     """The network's file is not the one that was registered."""
 
 

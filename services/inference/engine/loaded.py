@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 
-from services.inference.engine.errors import Unusable, WrongDigest, WrongNetwork
+from services.inference.engine.errors import Damaged, WrongDigest, WrongNetwork
 from services.inference.engine.runners import Inputs, Logits, Runner, open_runner
 from shared.contracts.deployments import Engine
 from shared.contracts.serving import CONFIG_FILE, NETWORK_FILE, SERVING_FILE, Golden, ServedConfig, ServingCard
@@ -29,7 +29,7 @@ _STEPS: Final = (1, 4, 16)
 M = TypeVar("M", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class LoadedVersion:
     """One version on one engine. Requests hold it while they run: it goes with the last of them."""
 
@@ -91,7 +91,7 @@ def _read(path: Path, contract: type[M]) -> M:
     try:
         return contract.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as exc:
-        raise Unusable(f"{path.name} of this version cannot be read: {exc}"[:500], hint="Register the model again.") from exc
+        raise Damaged(f"{path.name} of this version cannot be read: {exc}"[:500], hint="Register the model again.") from exc
 
 
 def _check_digest(network: Path, wanted: str) -> None:
@@ -155,7 +155,7 @@ def _decoded(golden: Golden, size: int) -> tuple[NDArray[np.uint8], NDArray[np.b
         window = _picture(golden.window, "RGB", size)
         return window, _picture(golden.mask, "1", size).astype(bool)
     except (ValueError, OSError) as exc:
-        raise Unusable(f"{SERVING_FILE} of this version is damaged: {exc}"[:500], hint="Register the model again.") from exc
+        raise Damaged(f"{SERVING_FILE} of this version is damaged: {exc}"[:500], hint="Register the model again.") from exc
 
 
 def _picture(content: str, mode: str, size: int) -> NDArray[np.uint8]:

@@ -42,6 +42,8 @@ class Served:
     """One generation of a deployment, all of its versions loaded. Never changes: a newer one takes its place."""
 
     name: str
+    deployment_id: str = ""
+    """Of the deployment that has the name now: a deleted one may have had it before."""
     generation: int
     spec: CpuTarget
     parts: tuple[Part, ...]
@@ -84,6 +86,10 @@ class Table:
     def all(self) -> list[Served]:
         """In no order."""
         return list(self._served.values())
+
+    def failing(self) -> dict[str, str]:
+        """Why nothing is served yet, by name of the deployments for which that is so."""
+        return dict(self._failing)
 
     def put(self, served: Served) -> None:
         """From now on requests get this one."""

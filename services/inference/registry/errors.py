@@ -4,9 +4,9 @@ from shared.kit.problems import Conflict, NotFound, Unavailable
 
 
 class RegistryAway(Unavailable):
-    """The registry does not answer, and what is asked for is not here."""
+    """The registry cannot be asked, and what is asked for is not here."""
 
-    title = "Registry does not answer"
+    title = "Registry cannot be asked"
 
 
 class ModelUnknown(NotFound):
@@ -17,6 +17,7 @@ class ModelUnknown(NotFound):
 
 
 class NotServable(Conflict):
-    """The version is no network that CPUs run: a package, say, or one whose files are damaged."""
+    """The version is no network that CPUs run: a package, say."""
 
     title = "Version cannot be served"
+    hint = "name a version with a network"

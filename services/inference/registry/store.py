@@ -1,6 +1,5 @@
 """Model versions on this machine's disk: fetched from the registry once, checked, and there when the registry is not."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,14 +7,15 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from services.inference.engine.errors import Unusable, WrongDigest
+from services.inference.engine.errors import Damaged, WrongDigest
 from services.inference.engine.loaded import digest_of_file
 from services.inference.registry.errors import ModelUnknown, NotServable, RegistryAway
 from shared.client.errors import ClientError, NotReachable, ProblemError
 from shared.client.sdk import PicofleetClient
-from shared.contracts.models import PACKAGE_TAG, VersionOut
+from shared.contracts.base import Digest
+from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, VersionOut
 from shared.contracts.serving import CONFIG_FILE, NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE
 from shared.kit.cache import Cache
 
@@ -28,8 +28,8 @@ class StoredVersion(BaseModel):
     """``version.json`` of a fetched version: what the registry said of it."""
 
     model: str
-    digest: str | None
-    """Of model.onnx, as registered; None of versions registered without."""
+    digest: Digest
+    """Of model.onnx, as registered; of versions registered without, as it came."""
     tags: dict[str, str]
 
 
@@ -48,53 +48,56 @@ class ModelStore:
         self._cache, self._connect = cache, connect
 
     def resolve(self, reference: str) -> str:
-        """name/version of ``name/version`` or ``name@alias``. ModelUnknown, RegistryAway.
+        """name/version of ``name/version`` or ``name@alias``. ModelUnknown, NotServable, RegistryAway.
 
         A version that is here already is not asked for.
         """
-        name, at, alias = reference.partition("@")
-        if not at:
-            if not self._cache.has_folder(_key(reference)):
-                self._version(reference)
-            return reference
-        with self._asking(reference) as client:
-            version = client.models.get(name).aliases.get(alias)
-        if version is None:
-            raise ModelUnknown(
-                f"{name} has no alias {alias!r}.", hint=f"picofleet models promote {name} VERSION --alias {alias}"
-            )
-        return f"{name}/{version}"
+        model = self._named(reference)
+        if not self._cache.has_folder(_key(model)):
+            _require_network(model, self._version(model))
+        return model
 
     @contextmanager
     def fetched(self, model: str) -> Iterator[Fetched]:
-        """The folder of ``name/version`` while the block runs. ModelUnknown, RegistryAway, NotServable; Unusable if a file is
-        not what was registered.
+        """The folder of ``name/version``, safe from eviction while the block runs.
+
+        ModelUnknown, RegistryAway, NotServable; Unusable if a file is not what was registered.
         """
         with self._cache.folder(_key(model), lambda folder: self._fetch(model, folder)) as folder:
-            yield Fetched(folder, StoredVersion.model_validate_json((folder / _VERSION_FILE).read_bytes()))
+            yield Fetched(folder, _stored(folder))
 
     def forget(self, model: str) -> None:
         """Remove a damaged copy, so that the next use fetches it anew."""
         self._cache.drop_folder(_key(model))
 
+    def _named(self, reference: str) -> str:
+        name, at, alias = reference.partition("@")
+        if not at:
+            return reference
+        with self._asking(reference) as client:
+            version = client.models.get(name).aliases.get(alias)
+        if version is None:
+            hint = f"picofleet models promote {name} VERSION --alias {alias}"
+            raise ModelUnknown(f"The model {name!r} has no alias {alias!r}.", hint=hint)
+        return f"{name}/{version}"
+
     def _fetch(self, model: str, folder: Path) -> None:
         version = self._version(model)
-        if PACKAGE_TAG in version.tags or NETWORK_FILE not in version.artifacts:
-            raise NotServable(f"{model} has no {NETWORK_FILE} that a CPU could run.", hint="name a version with a network")
+        _require_network(model, version)
         folder.mkdir(parents=True)
-        name, _, number = model.rpartition("/")
         with self._asking(model) as client:
             for file in (NETWORK_FILE, CONFIG_FILE, SERVING_FILE):
                 if file in version.artifacts:
-                    client.models.download(name, int(number), file, folder / file)
-        stored = StoredVersion(model=model, digest=version.tags.get(NETWORK_DIGEST_TAG), tags=version.tags)
-        if stored.digest is not None and (found := digest_of_file(folder / NETWORK_FILE)) != stored.digest:
+                    client.models.download(version.name, version.version, file, folder / file)
+        found = digest_of_file(folder / NETWORK_FILE)
+        if (wanted := version.tags.get(NETWORK_DIGEST_TAG, found)) != found:
             raise WrongDigest(
-                f"The registry hands out a {NETWORK_FILE} of {model} with the digest {found}; registered was {stored.digest}.",
+                f"The registry hands out a {NETWORK_FILE} of {model} with the digest {found}; registered was {wanted}.",
                 hint="The file was damaged or replaced since it was registered; register the model again.",
             )
-        (folder / _VERSION_FILE).write_text(json.dumps(stored.model_dump()))
-        log.info("model.fetched", model=model, digest=stored.digest)
+        stored = StoredVersion(model=model, digest=found, tags=version.tags)
+        (folder / _VERSION_FILE).write_text(stored.model_dump_json())
+        log.info("model.fetched", model=model, digest=found)
 
     def _version(self, model: str) -> VersionOut:
         name, _, number = model.rpartition("/")
@@ -110,7 +113,7 @@ class ModelStore:
             raise RegistryAway(f"{reference} is not here, and the jobs service does not answer: {exc}") from exc
         except ProblemError as exc:
             raise _translated(reference, exc) from exc
-        except ClientError as exc:
+        except (ClientError, OSError) as exc:
             raise RegistryAway(f"{reference} cannot be fetched: {exc}") from exc
 
 
@@ -126,12 +129,29 @@ class ClientFactory:
         return PicofleetClient(self._url, key, timeout_s=20, retries=1)
 
 
+def _require_network(model: str, version: VersionOut) -> None:
+    if PACKAGE_TAG not in version.tags and NETWORK_FILE in version.artifacts:
+        return
+    parent = version.tags.get(PARENT_VERSION_TAG)
+    what = "is a package for cameras" if PACKAGE_TAG in version.tags else f"has no {NETWORK_FILE}"
+    hint = f"name the version that it was made from, {parent}" if parent else NotServable.hint
+    raise NotServable(f"{model} {what}; there is nothing in it that a CPU could run.", hint=hint)
+
+
+def _stored(folder: Path) -> StoredVersion:
+    try:
+        return StoredVersion.model_validate_json((folder / _VERSION_FILE).read_bytes())
+    except (OSError, ValidationError) as exc:
+        raise Damaged(f"{_VERSION_FILE} in the cache cannot be read: {exc}"[:500], hint="It is fetched anew.") from exc
+
+
 def _translated(reference: str, exc: ProblemError) -> Exception:
-    if exc.status == 404:
-        return ModelUnknown(f"The registry has no {reference}.")
-    if exc.status >= 500:
+    if exc.status in {401, 403}:
+        hint = "Check the service's API key for the jobs service: it needs the scope viewer."
+        return RegistryAway(f"{reference} is not here, and the jobs service refuses to show it: {exc}", hint=hint)
+    if exc.status >= 500 or exc.status == 429:
         return RegistryAway(f"{reference} is not here, and the registry does not answer: {exc}")
-    return Unusable(f"{reference} cannot be fetched: {exc}", hint="Check the service's API key: it needs the scope viewer.")
+    return ModelUnknown(f"The registry has no {reference}.")
 
 
 def _key(model: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 def test_the_process_answers_without_a_key_and_is_ready_with_its_database(client):
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ok", "components": {"database": "ok"}}
+    assert client.get("/readyz").json() == {"status": "ok", "components": {"database": "ok", "deployments": "ok"}}
 
 
 def test_metrics_need_a_key_that_the_jobs_service_knows(client, viewer):

@@ -40,15 +40,24 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_idempotency_answers_created_at"), ["created_at"], unique=False)
 
     op.create_table(
+        "replicas",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_replicas")),
+    )
+    op.create_table(
         "deployment_replicas",
         sa.Column("deployment_id", sa.String(length=36), nullable=False),
         sa.Column("replica", sa.String(length=255), nullable=False),
+        sa.Column("target", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["deployment_id"], ["deployments.id"], name=op.f("fk_deployment_replicas_deployment_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["replica"], ["replicas.name"], name=op.f("fk_deployment_replicas_replica"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("deployment_id", "replica", name=op.f("pk_deployment_replicas")),
     )
@@ -72,6 +81,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("deployment_revisions")
     op.drop_table("deployment_replicas")
+    op.drop_table("replicas")
     with op.batch_alter_table("idempotency_answers", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_answers_created_at"))
 

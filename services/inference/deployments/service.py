@@ -1,0 +1,86 @@
+"""Decisions on deployments."""
+
+from sqlalchemy.orm import Session
+
+from services.inference.deployments import repository, resolving
+from services.inference.deployments.domain import Plan, etag_of, generation_of
+from services.inference.deployments.errors import DeploymentChanged, GenerationNotFound, PreconditionFailed
+from services.inference.deployments.models import Deployment, Revision
+from services.inference.engine.served import DeploymentNotFound
+from services.inference.runtime import Services
+from shared.contracts.deployments import CpuTarget, RollbackIn
+
+
+def put(services: Services, name: str, spec: CpuTarget, *, by: str, if_match: str | None) -> bool:
+    """Make it so, from the commit on; True if the deployment is new.
+
+    What it is already makes no new generation. InvalidRequest for references that name nothing, RegistryAway,
+    PreconditionFailed.
+    """
+    plan = resolving.plan(services.store, spec)
+    with services.sessions.begin() as session:
+        return _put(session, name, plan, by=by, if_match=if_match)
+
+
+def _put(session: Session, name: str, plan: Plan, *, by: str, if_match: str | None) -> bool:
+    deployment = repository.locked(session, name)
+    _check_match(deployment, if_match)
+    if deployment is None:
+        if repository.create(session, name, plan, by=by, reason="put"):
+            return True
+        deployment = existing(repository.locked(session, name), name)  # another was quicker: this comes after it
+    _change(session, deployment, plan, by=by, reason="put")
+    return False
+
+
+def rollback(session: Session, name: str, body: RollbackIn, *, by: str) -> Deployment:
+    """Serve what an earlier generation served, in a new one that follows no alias. DeploymentNotFound, GenerationNotFound."""
+    deployment = existing(repository.locked(session, name), name)
+    generation = body.generation or deployment.generation - 1
+    before = repository.revision(session, deployment.id, generation)
+    if before is None:
+        raise GenerationNotFound(f"The deployment {name!r} has no generation {generation}.", generation=generation)
+    if generation != deployment.generation:
+        plan = repository.plan_of(before).pinned()
+        _change(session, deployment, plan, by=by, reason=f"rollback to {generation}")
+    return existing(repository.find(session, name), name)
+
+
+def delete(session: Session, name: str, *, if_match: str | None) -> None:
+    """Raises DeploymentNotFound, PreconditionFailed."""
+    deployment = existing(repository.locked(session, name), name)
+    _check_match(deployment, if_match)
+    repository.remove(session, deployment.id)
+
+
+def get(session: Session, name: str) -> Deployment:
+    """Raises DeploymentNotFound."""
+    return existing(repository.find(session, name), name)
+
+
+def existing(deployment: Deployment | None, name: str) -> Deployment:
+    """Raises DeploymentNotFound for None."""
+    if deployment is None:
+        raise DeploymentNotFound(f"There is no deployment named {name!r}.", deployment=name)
+    return deployment
+
+
+def _change(session: Session, deployment: Deployment, plan: Plan, *, by: str, reason: str) -> None:
+    current = repository.revision(session, deployment.id, deployment.generation)
+    if current is not None and _same(current, plan):
+        return
+    if not repository.advance(session, deployment.id, deployment.generation, plan, by=by, reason=reason):
+        raise DeploymentChanged(f"The deployment {deployment.name!r} was changed by somebody else at the same moment.")
+
+
+def _same(current: Revision, plan: Plan) -> bool:
+    return repository.plan_of(current) == plan
+
+
+def _check_match(deployment: Deployment | None, if_match: str | None) -> None:
+    if if_match is None or (if_match.strip() == "*" and deployment is not None):
+        return
+    if deployment is None or generation_of(if_match) != deployment.generation:
+        found = f"at generation {deployment.generation}" if deployment else "not there"
+        etag = etag_of(deployment.generation) if deployment else None
+        raise PreconditionFailed(f"The deployment is {found}; If-Match says {if_match}.", etag=etag)
