@@ -23,6 +23,8 @@ from services.inference.engine.served import Table
 from services.inference.feedback.loops import LOOPS as FEEDBACK_LOOPS
 from services.inference.feedback.router import router as feedback
 from services.inference.metrics import Metrics
+from services.inference.oip.errors import OipErrors
+from services.inference.oip.router import router as open_inference
 from services.inference.registry.store import ClientFactory, ModelStore
 from services.inference.runtime import ServiceLoop, Services
 from services.inference.segmentation.router import router as segmentation
@@ -40,7 +42,7 @@ from shared.kit.observe import Observed
 from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback, deployments)
+ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback, deployments, open_inference)
 LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
 
 _FIRST_TICK_S: Final = 20.0
@@ -69,6 +71,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         by_prefix={"/v1/segment": with_image, "/v1/feedback": with_image},
         streamed={"/v2/": settings.max_oip_bytes},
     )
+    app.add_middleware(OipErrors)
     app.add_middleware(Observed, registry=registry)
     describe_problems(app, SegmentIn, FeedbackIn)
     return app
@@ -112,9 +115,25 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.run_loops:
         await run_in_threadpool(services.convergence.tried.wait, _FIRST_TICK_S)
     try:
-        yield
+        async with _grpc(app, settings):
+            yield
     finally:
         await run_in_threadpool(_stop, services, runner)
+
+
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: InferenceSettings) -> AsyncIterator[None]:
+    if settings.grpc_port is None:
+        yield
+        return
+    from services.inference.oip import grpc_server  # 0.4 s, for those who want it
+
+    server = await grpc_server.start(app, host=settings.host, port=settings.grpc_port, max_bytes=settings.max_oip_bytes)
+    app.state.grpc_port = server.port
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 def _probes(services: Services) -> Probes:

@@ -15,7 +15,7 @@ from services.inference.registry.errors import ModelUnknown, NotServable, Regist
 from shared.client.errors import ClientError, NotReachable, ProblemError
 from shared.client.sdk import PicofleetClient
 from shared.contracts.base import Digest
-from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, VersionOut
+from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, ModelOut, VersionOut
 from shared.contracts.serving import CONFIG_FILE, NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE
 from shared.kit.cache import Cache
 
@@ -56,6 +56,16 @@ class ModelStore:
         if not self._cache.has_folder(_key(model)):
             _require_network(model, self._version(model))
         return model
+
+    def registered(self) -> list[ModelOut]:
+        """All models of the registry. RegistryAway."""
+        with self._asking("The list of models") as client:
+            return list(client.models.list())
+
+    def registered_model(self, name: str) -> ModelOut:
+        """One of them. ModelUnknown, RegistryAway."""
+        with self._asking(name) as client:
+            return client.models.get(name)
 
     @contextmanager
     def fetched(self, model: str) -> Iterator[Fetched]:
