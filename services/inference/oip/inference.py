@@ -1,10 +1,12 @@
 """One inference request, by HTTP or gRPC: a version is chosen, and one thread does the rest, from its bytes to the answer's."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from services.inference.engine.errors import outcome_of
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.runners import Logits
 from services.inference.metrics import Metrics
@@ -12,10 +14,10 @@ from services.inference.oip import versions
 from services.inference.oip.messages import InferRequest
 from services.inference.oip.tensors import check_logits, to_inputs
 from services.inference.runtime import Services
-from services.inference.segmentation.router import outcome_of
 from shared.kit.problems import Problem
 
 T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -61,6 +63,9 @@ async def infer(
         outcome = "answered"
     except Problem as problem:
         outcome = outcome_of(problem)
+        raise
+    except asyncio.CancelledError:
+        outcome = "left"
         raise
     finally:
         services.metrics.requests.labels(served.name, loaded.model, outcome).inc()

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from services.inference.engine.errors import DeadlineExceeded, Overloaded
+from services.inference.engine.errors import DeadlineExceeded, Overloaded, outcome_of
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady, Served
 from services.inference.runtime import Services, get_services
@@ -77,10 +77,3 @@ async def _answered(services: Services, served: Served, loaded: LoadedVersion, a
         lambda alone: segment(asked, served, loaded, services.settings, services.metrics, laps, alone), deadline_s=deadline_s
     )
     return turn.result
-
-
-def outcome_of(problem: Problem) -> str:
-    """The word for it in the metrics."""
-    if isinstance(problem, Overloaded):
-        return "overloaded"
-    return "late" if isinstance(problem, DeadlineExceeded) else "invalid"
