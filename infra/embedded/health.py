@@ -16,7 +16,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never 
 
 def trouble(program: str, setup: Setup) -> str | None:
     """None if ``program`` is well, else what is missing."""
-    checks = {"redis": _redis, "mlflow": _mlflow, "jobs": _jobs, "worker": _worker}
+    checks = {"redis": _redis, "mlflow": _mlflow, "jobs": _jobs, "inference": _inference, "worker": _worker}
     try:
         return checks[program](setup)
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -44,6 +44,12 @@ def _mlflow(setup: Setup) -> str | None:
 def _jobs(setup: Setup) -> str | None:
     # Live, not ready: readiness includes MLflow and Redis, which have rows of their own.
     with _DIRECT.open(f"{setup.jobs_url}/healthz", timeout=TIMEOUT_S):
+        return None
+
+
+def _inference(setup: Setup) -> str | None:
+    # Live, not ready: it serves what it has, also while the jobs service is away.
+    with _DIRECT.open(f"{setup.inference_url}/healthz", timeout=TIMEOUT_S):
         return None
 
 

@@ -72,6 +72,11 @@ class Home:
         return self.keys / "worker.key"
 
     @property
+    def service_key(self) -> Path:
+        """The API key with which the inference service reads the registry."""
+        return self.keys / "service.key"
+
+    @property
     def package_key(self) -> Path:
         """The private key that signs packages."""
         return self.keys / "packages.pem"

@@ -57,6 +57,7 @@ class Up:
 
     home: Home
     jobs_url: str
+    inference_url: str
     mlflow_url: str
     dataset_roots: list[Path]
     started: bool
@@ -99,7 +100,15 @@ def up(
             raise
         _write_platform(setup)
     seconds = time.monotonic() - begun
-    return Up(home, setup.jobs_url, setup.mlflow_url, list(setup.dataset_roots), started, seconds)
+    return Up(
+        home=home,
+        jobs_url=setup.jobs_url,
+        inference_url=setup.inference_url,
+        mlflow_url=setup.mlflow_url,
+        dataset_roots=list(setup.dataset_roots),
+        started=started,
+        seconds=seconds,
+    )
 
 
 def down(home: Home) -> Down:
@@ -120,7 +129,12 @@ def status(home: Home) -> Status:
 
 
 def _new_setup(home: Home, dataset_roots: Sequence[Path]) -> Setup:
-    for path, prefix in ((home.admin_key, "pf_"), (home.worker_key, "pf_"), (home.redis_password, "")):
+    for path, prefix in (
+        (home.admin_key, "pf_"),
+        (home.worker_key, "pf_"),
+        (home.service_key, "pf_"),
+        (home.redis_password, ""),
+    ):
         secret_in(path, prefix=prefix)
     last = _read(home.path / "ports.json")
     chosen = ports.choose(str(home.path), {name: port for name, port in last.items() if isinstance(port, int)})
@@ -135,6 +149,10 @@ def _running_setup(home: Home) -> Setup:
     found = _read(home.run / "setup.json")
     if not found:
         raise PlatformError(f"{home.run / 'setup.json'} is missing.", hint="`picofleet down`, then `picofleet up`.")
+    if not ports.DEFAULTS.keys() <= found["ports"].keys():
+        raise PlatformError(
+            "The platform that runs was started by another version of Picofleet.", hint="`picofleet down`, then `picofleet up`."
+        )
     return Setup(home=home, ports=found["ports"], dataset_roots=[Path(root) for root in found["dataset_roots"]])
 
 
@@ -179,7 +197,7 @@ def _failed(home: Home, row: ProgramStatus, what: str) -> ProgramFailed:
 
 
 def _rows(setup: Setup, states: list[ProcessState]) -> list[ProgramStatus]:
-    urls = {"jobs": setup.jobs_url, "mlflow": setup.mlflow_url}
+    urls = {"jobs": setup.jobs_url, "inference": setup.inference_url, "mlflow": setup.mlflow_url}
     with ThreadPoolExecutor(len(PROGRAMS)) as pool:  # one slow check must not hold up the others
         troubles = dict(zip(PROGRAMS, pool.map(lambda name: health.trouble(name, setup), PROGRAMS), strict=True))
     by_name = {state.name: state for state in states}
@@ -196,6 +214,7 @@ def _write_platform(setup: Setup) -> None:
     description = {
         "home": str(home.path),
         "jobs_url": setup.jobs_url,
+        "inference_url": setup.inference_url,
         "mlflow_url": setup.mlflow_url,
         "admin_key_file": str(home.admin_key),
         "logs": str(home.logs),

@@ -11,9 +11,9 @@ from typing import Final
 from infra.embedded.errors import PlatformError
 from infra.embedded.home import runtime_folder
 
-DEFAULTS: Final[Mapping[str, int]] = {"mlflow": 5000, "redis": 6379, "jobs": 8001}
+DEFAULTS: Final[Mapping[str, int]] = {"mlflow": 5000, "redis": 6379, "jobs": 8001, "inference": 8002, "inference-grpc": 8003}
 STEP: Final = 10
-"""Leaves room for the ports of the other services (8002 to 8005)."""
+"""Leaves room for the ports of all services (8001 to 8005)."""
 TRIES: Final = 200
 RESERVED_S: Final = 120.0
 """How long a chosen port is kept for a platform that has not bound it yet."""

@@ -1,4 +1,4 @@
-"""The four processes of the embedded platform: what each is started with. The same code as elsewhere, with other URLs."""
+"""The processes of the embedded platform: what each is started with. The same code as elsewhere, with other URLs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from infra.embedded.ports import LOOPBACK
 from infra.embedded.secrets import secret_in, write_private
 from shared.contracts.jobs import JobKind
 
-PROGRAMS: Final = ("redis", "mlflow", "jobs", "worker")
+PROGRAMS: Final = ("redis", "mlflow", "jobs", "inference", "worker")
 QUEUES: Final = tuple(kind.value for kind in JobKind)
 MARKER: Final = "PICOFLEET_PLATFORM"
 """Every process of a platform has this variable, set to its home: so none is overlooked when it is stopped."""
@@ -47,6 +47,11 @@ class Setup:
         return f"http://{LOOPBACK}:{self.ports['jobs']}"
 
     @property
+    def inference_url(self) -> str:
+        """Where the inference service listens."""
+        return f"http://{LOOPBACK}:{self.ports['inference']}"
+
+    @property
     def mlflow_url(self) -> str:
         """Where MLflow listens."""
         return f"http://{LOOPBACK}:{self.ports['mlflow']}"
@@ -64,7 +69,8 @@ class Setup:
 
 def programs(setup: Setup) -> dict[str, Program]:
     """All processes, by name."""
-    return {"redis": _redis(setup), "mlflow": _mlflow(setup), "jobs": _jobs(setup), "worker": _worker(setup)}
+    makers = {"redis": _redis, "mlflow": _mlflow, "jobs": _jobs, "inference": _inference, "worker": _worker}
+    return {name: makers[name](setup) for name in PROGRAMS}
 
 
 def write_plan(setup: Setup) -> None:
@@ -76,10 +82,11 @@ def write_plan(setup: Setup) -> None:
 def base_environment(home: Home) -> dict[str, str]:
     """What all processes start from: the user's environment without settings of other servers.
 
-    PICOFLEET_JOBS_* and PICOFLEET_WORKER_* of the user stay, where the plan does not set them: they tune the services.
+    PICOFLEET_JOBS_*, PICOFLEET_INFERENCE_* and PICOFLEET_WORKER_* of the user stay, where the plan does not set them: they
+    tune the services.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
-    for user_side in ("PICOFLEET_URL", "PICOFLEET_API_KEY"):
+    for user_side in ("PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_API_KEY"):
         kept.pop(user_side, None)
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, [kept.get(name), LOOPBACK, "localhost"]))
@@ -147,11 +154,26 @@ def _jobs(setup: Setup) -> Program:
         "PICOFLEET_JOBS_DATASET_ROOTS": json.dumps([str(root) for root in setup.dataset_roots]),
         "PICOFLEET_JOBS_ADMIN_KEY_FILE": str(home.admin_key),
         "PICOFLEET_JOBS_WORKER_KEY_FILE": str(home.worker_key),
+        "PICOFLEET_JOBS_SERVICE_KEY_FILE": str(home.service_key),
         "PICOFLEET_JOBS_PACKAGE_KEY": str(home.package_key),
         "PICOFLEET_JOBS_HOST": LOOPBACK,
         "PICOFLEET_JOBS_PORT": str(setup.ports["jobs"]),
     }
     return Program([sys.executable, "-m", "services.jobs"], env, str(home.path))
+
+
+def _inference(setup: Setup) -> Program:
+    home = setup.home
+    env = {
+        "PICOFLEET_INFERENCE_DATABASE_URL": "sqlite:///inference.db",
+        "PICOFLEET_INFERENCE_JOBS_URL": setup.jobs_url,
+        "PICOFLEET_INFERENCE_API_KEY_FILE": str(home.service_key),
+        "PICOFLEET_INFERENCE_CACHE_DIR": str(home.path / "models"),
+        "PICOFLEET_INFERENCE_HOST": LOOPBACK,
+        "PICOFLEET_INFERENCE_PORT": str(setup.ports["inference"]),
+        "PICOFLEET_INFERENCE_GRPC_PORT": str(setup.ports["inference-grpc"]),
+    }
+    return Program([sys.executable, "-m", "services.inference"], env, str(home.path))
 
 
 def _worker(setup: Setup) -> Program:

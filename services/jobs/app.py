@@ -143,11 +143,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _ensure_keys(services: Services) -> None:
-    files = ((services.settings.admin_key_file, Scope.ADMIN), (services.settings.worker_key_file, Scope.WORKER))
+    settings = services.settings
+    files = (
+        (settings.admin_key_file, "admin", Scope.ADMIN),
+        (settings.worker_key_file, "worker", Scope.WORKER),
+        (settings.service_key_file, "service", Scope.VIEWER),
+    )
     with services.sessions.begin() as session:
-        for path, scope in files:
+        for path, name, scope in files:
             if path is not None:
-                ensure_key(session, path, name=scope.value, scope=scope)
+                ensure_key(session, path, name=name, scope=scope)
     services.signer.ensure()
 
 

@@ -25,6 +25,10 @@ class JobsSettings(ServiceSettings):
     )
     admin_key_file: Path | None = Field(default=None, description="made with mode 600 at the first start; None: no such key")
     worker_key_file: Path | None = Field(default=None, description="the same with the scope worker")
+    service_key_file: Path | None = Field(
+        default=None,
+        description="the same with the scope viewer, for services that read the registry",
+    )
     package_key: str | None = Field(
         default=None,
         description="signs packages: a file, made with mode 600 at the first start, or a PKCS#11 URI; None: none are made",

@@ -37,9 +37,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def picofleet(home: Home, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    kept = {
-        key: value for key, value in os.environ.items() if key not in {"PICOFLEET_URL", "PICOFLEET_API_KEY", "PICOFLEET_DATA"}
-    }
+    named = {"PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_API_KEY", "PICOFLEET_DATA"}
+    kept = {key: value for key, value in os.environ.items() if key not in named}
     command = [sys.executable, "-m", "shared.client.cli.main", *arguments]
     given = kept | {"PICOFLEET_HOME": str(home.path)} | environment
     return subprocess.run(command, env=given, capture_output=True, text=True, timeout=600, check=False)
@@ -59,9 +58,10 @@ def pids(home: Home) -> dict[str, int]:
 def test_everything_works_and_is_described(platform: Up) -> None:
     found = status(platform.home)
     assert found.is_up
-    assert [program.name for program in found.programs] == ["redis", "mlflow", "jobs", "worker"]
+    assert [program.name for program in found.programs] == ["redis", "mlflow", "jobs", "inference", "worker"]
     described = json.loads(platform.home.platform.read_text())
-    assert (described["jobs_url"], described["mlflow_url"]) == (platform.jobs_url, platform.mlflow_url)
+    names = ("jobs_url", "inference_url", "mlflow_url")
+    assert [described[name] for name in names] == [getattr(platform, name) for name in names]
 
 
 def test_every_process_is_known_without_the_supervisor(platform: Up) -> None:
@@ -115,7 +115,7 @@ def test_a_second_up_is_harmless(platform: Up) -> None:
     assert pids(platform.home) == before
 
 
-@pytest.mark.parametrize("program", ["redis", "jobs", "worker"])
+@pytest.mark.parametrize("program", ["redis", "jobs", "inference", "worker"])
 def test_a_killed_process_comes_back(platform: Up, program: str) -> None:
     before = pids(platform.home)[program]
     os.kill(before, signal.SIGKILL)

@@ -19,6 +19,7 @@ def environment(empty_database, redis_url, tmp_path, free_port_number):
         "blob_url": str(tmp_path / "blobs"),
         "admin_key_file": str(tmp_path / "keys" / "admin.key"),
         "worker_key_file": str(tmp_path / "keys" / "worker.key"),
+        "service_key_file": str(tmp_path / "keys" / "service.key"),
         "port": str(free_port_number),
     }
     return {f"PICOFLEET_JOBS_{name.upper()}": value for name, value in values.items()}
@@ -55,9 +56,10 @@ def test_it_migrates_makes_its_keys_serves_and_stops_when_told(start, environmen
     url = f"http://127.0.0.1:{environment['PICOFLEET_JOBS_PORT']}"
     process = start()
     assert wait_ready(url, process)["components"]["database"] == "ok"
-    secret = (tmp_path / "keys" / "admin.key").read_text().strip()
-    me = httpx.get(f"{url}/v1/keys/self", headers={"Authorization": f"Bearer {secret}"})
-    assert me.json()["scope"] == "admin"
+    for name, scope in {"worker": "worker", "service": "viewer", "admin": "admin"}.items():
+        secret = (tmp_path / "keys" / f"{name}.key").read_text().strip()
+        me = httpx.get(f"{url}/v1/keys/self", headers={"Authorization": f"Bearer {secret}"})
+        assert me.json()["scope"] == scope
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=20)
     assert process.returncode in {0, -signal.SIGTERM}
