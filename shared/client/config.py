@@ -12,19 +12,28 @@ from shared.client.transport import checked_url
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A service's URL and the key for it; ``home`` is the embedded platform's folder."""
+    """The services' URLs and the key for them; ``home`` is the embedded platform's folder."""
 
     home: Path
     url: str
     api_key: str | None
     mlflow_url: str | None
+    inference_url: str
+    inference_key: str | None
+    """Differs from ``api_key`` where that is the embedded platform's, and the inference service another's."""
+
+    @classmethod
+    def to(cls, url: str, api_key: str | None, inference_url: str | None = None) -> "Connection":
+        """To services that are named in full: nothing is looked up."""
+        return cls(default_home(), url, api_key, None, inference_url or url, api_key)
 
 
-def connection(home: Path, url: str | None, api_key: str | None) -> Connection:
-    """The service that the user named, else the embedded platform of ``home``.
+def connection(home: Path, url: str | None, api_key: str | None, inference_url: str | None = None) -> Connection:
+    """The services that the user named, else the embedded platform of ``home``.
 
-    The platform's admin key is used for the platform's own URL alone: it must not be sent to a stranger. NotReachable if
-    there is neither a URL nor a platform.
+    An inference service that nobody named is looked for under the jobs service's URL, as behind a gateway. The platform's
+    admin key is used for the platform's own URLs alone: it must not be sent to a stranger. NotReachable if there is neither
+    a URL nor a platform.
     """
     platform = platform_of(home)
     own_url: str | None = platform.get("jobs_url")
@@ -36,9 +45,14 @@ def connection(home: Path, url: str | None, api_key: str | None) -> Connection:
         )
     wanted = checked_url(named)
     is_own = own_url is not None and wanted == checked_url(own_url)
+    own_inference: str | None = platform.get("inference_url") if is_own else None
+    inference = checked_url(inference_url or own_inference or wanted)
+    inference_key = api_key
     if api_key is None and is_own:
         api_key = _key_in(Path(platform["admin_key_file"]))
-    return Connection(home, wanted, api_key, platform.get("mlflow_url") if is_own else None)
+        inference_key = api_key if inference in {own_inference, wanted} else None
+    mlflow_url = platform.get("mlflow_url") if is_own else None
+    return Connection(home, wanted, api_key, mlflow_url, inference, inference_key)
 
 
 def default_home() -> Path:
@@ -46,9 +60,14 @@ def default_home() -> Path:
     return Path(os.environ.get("PICOFLEET_HOME") or Path.home() / ".picofleet")
 
 
-def default_connection() -> Connection:
-    """What the environment names: PICOFLEET_URL and PICOFLEET_API_KEY, else the embedded platform of PICOFLEET_HOME."""
-    return connection(default_home(), os.environ.get("PICOFLEET_URL"), os.environ.get("PICOFLEET_API_KEY"))
+def default_connection(api_key: str | None = None, inference_url: str | None = None) -> Connection:
+    """What PICOFLEET_URL, PICOFLEET_INFERENCE_URL and PICOFLEET_API_KEY name, else the embedded platform of PICOFLEET_HOME."""
+    return connection(
+        default_home(),
+        os.environ.get("PICOFLEET_URL"),
+        api_key or os.environ.get("PICOFLEET_API_KEY"),
+        inference_url or os.environ.get("PICOFLEET_INFERENCE_URL"),
+    )
 
 
 def platform_of(home: Path) -> dict[str, Any]:

@@ -47,3 +47,7 @@ class DownloadError(ClientError):
 
 class JobFailed(ClientError):
     """A job that was waited for ended otherwise than in success."""
+
+
+class DeploymentFailed(ClientError):
+    """A deployment that was waited for is not served."""

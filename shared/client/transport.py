@@ -4,7 +4,7 @@ import ipaddress
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +18,11 @@ RETRIES: Final = 4
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_LATER: Final = frozenset({429, 503})
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+FilePart: TypeAlias = tuple[str | None, bytes, str]
+"""A part of a multipart request: file name, content, media type."""
 
 
 def is_loopback(url: str) -> bool:
@@ -66,10 +70,11 @@ class Transport:
         path: str,
         *,
         body: BaseModel | None = None,
+        files: Mapping[str, FilePart] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """The answer to a request that succeeded.
+        """The answer to a request that succeeded. ``files`` makes it a multipart request.
 
         Every POST carries an Idempotency-Key, so that it may be repeated when its answer was lost.
         Raises ProblemError for a refusal and NotReachable if nobody answers.
@@ -85,13 +90,13 @@ class Transport:
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             try:
-                answer = self._http.request(method, path, content=content, params=wanted, headers=sent)
+                answer = self._http.request(method, path, content=content, files=files, params=wanted, headers=sent)
             except httpx.TransportError as exc:
                 if last or not (isinstance(exc, _NOT_SENT) or method in _REPEATABLE or "Idempotency-Key" in sent):
                     raise self.unreachable(exc) from exc
                 time.sleep(pause_s(attempt))
                 continue
-            if answer.status_code == 503 and not last and "Retry-After" in answer.headers:
+            if answer.status_code in _LATER and not last and "Retry-After" in answer.headers:
                 time.sleep(min(retry_after_s(answer), LONGEST_PAUSE_S))
                 continue
             return self.accepted(answer)

@@ -41,13 +41,13 @@ class Globals:
     home: Path
     url: str | None
     api_key: str | None
+    inference_url: str | None = None
 
 
 def client(ctx: typer.Context) -> PicofleetClient:
     """A client for the service that the options name; closed when the command ends."""
     options: Globals = ctx.obj
-    found = connection(options.home, options.url, options.api_key)
-    opened = PicofleetClient(found.url, found.api_key)
+    opened = PicofleetClient(connection(options.home, options.url, options.api_key, options.inference_url))
     ctx.call_on_close(opened.close)
     return opened
 
@@ -133,13 +133,13 @@ def age(moment: datetime | None) -> str:
     return f"{seconds} s"
 
 
-def checked(build: Callable[[], T]) -> T:
+def checked(build: Callable[[], T], hint: str = "See --help, or `picofleet jobs kinds --json` for every field.") -> T:
     """What ``build`` makes of the options; UsageError naming each wrong field."""
     try:
         return build()
     except ValidationError as exc:
         wrong = [f"{'.'.join(str(part) for part in error['loc']) or 'value'}: {error['msg']}" for error in exc.errors()]
-        raise UsageError("; ".join(wrong), hint="See --help, or `picofleet jobs kinds --json` for every field.") from exc
+        raise UsageError("; ".join(wrong), hint=hint) from exc
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, str]:

@@ -46,6 +46,14 @@ def complete_split(incomplete: str) -> list[tuple[str, str]]:
     return _starting([(f"{name}/{split}", "") for name, splits in _datasets() for split in splits], incomplete)
 
 
+def complete_deployment(incomplete: str) -> list[tuple[str, str]]:
+    """Names of deployments."""
+    found = _asked(
+        lambda client: [(each.name, ", ".join(part.model for part in each.versions)) for each in client.deployments.list()]
+    )
+    return _starting(found, incomplete)
+
+
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
     """Names of models."""
     return _starting(_asked(lambda client: [(model.name, "") for model in client.models.list(limit=50)]), incomplete)
@@ -82,7 +90,7 @@ def _client() -> PicofleetClient | None:
         found = default_connection()
     except ClientError:
         return None
-    return PicofleetClient(found.url, found.api_key, timeout_s=2, retries=0)
+    return PicofleetClient(found, timeout_s=2, retries=0)
 
 
 def _starting(found: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from shared.client.cli import (
     cache,
     datasets,
     demo,
+    deployments,
     evaluate,
     jobs,
     models,
@@ -20,6 +21,7 @@ from shared.client.cli import (
     pipelines,
     platform,
     quantize,
+    segment,
     submit,
     sweeps,
     teachers,
@@ -52,6 +54,8 @@ submit.app.command("quantization")(quantize.quantize)
 submit.app.command("packaging")(packaging.create)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
+app.command(rich_help_panel="Serving")(segment.segment)
+app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")
@@ -76,6 +80,13 @@ def options(
     api_key: Annotated[
         str | None, typer.Option(envvar="PICOFLEET_API_KEY", help="Key; default for the embedded platform: its admin key.")
     ] = None,
+    inference_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PICOFLEET_INFERENCE_URL",
+            help="Inference service; default: the embedded platform's, else as --url.",
+        ),
+    ] = None,
     home: Annotated[
         Path | None, typer.Option(envvar="PICOFLEET_HOME", help="Folder of the embedded platform; default: ~/.picofleet.")
     ] = None,
@@ -91,7 +102,7 @@ def options(
       picofleet datasets register shapes --generator
       picofleet jobs submit training --train shapes/train --validation shapes/val --watch
     """
-    ctx.obj = Globals(home or default_home(), url, api_key)
+    ctx.obj = Globals(home or default_home(), url, api_key, inference_url)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
