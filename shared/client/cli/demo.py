@@ -1,4 +1,4 @@
-"""`picofleet demo`: the whole way once, as one pipeline: train, distil, evaluate, quantize, package."""
+"""`picofleet demo`: the whole way once: train, distil, evaluate, quantize, package as one pipeline, then serve."""
 
 import signal
 import time
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from shared.client.cli.common import Globals, Interrupted, checked, escaped, out, plain
 from shared.client.cli.demo_package import converter_is_there, keep_package
+from shared.client.cli.demo_serving import serve_and_try
 from shared.client.cli.evaluation_view import show_evaluation
 from shared.client.cli.packaging_view import show_packaging
 from shared.client.cli.pipeline_view import follow_pipeline, require_success
@@ -87,12 +88,13 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", envvar="KEEP", help="Leave the platform up at the end.")] = False,
     data: DataOption = None,
 ) -> None:
-    """One pipeline: train a model, distil a second one from a teacher, evaluate both, quantize, make a signed package.
+    """One pipeline: train a model, distil a second one from a teacher, evaluate both, quantize, make a signed package; then
+    serve the second one and segment an image with it.
 
-    Starts the platform, registers images, runs the pipeline, shows both models' figures side by side, and stops the
-    platform (unless it was up before). Real images come from the folder PICOFLEET_DATA; without it the built-in generator
-    makes some. Sony's converter, which the package needs, is installed if its licence is accepted; without it the demo ends
-    with the quantized networks.
+    Starts the platform, registers images, runs the pipeline, shows both models' figures side by side, deploys the second
+    model, draws what it sees in an image of the validation split, and stops the platform (unless it was up before). Real
+    images come from the folder PICOFLEET_DATA; without it the built-in generator makes some. Sony's converter, which the
+    package needs, is installed if its licence is accepted; without it the demo ends without a package.
 
       picofleet demo
       picofleet demo --samples 2000 --keep
@@ -125,10 +127,10 @@ def _run(home: "Home", data: Path | None, images: int, wishes: Wishes, keep: boo
         with state_table() as on_state:
             up = platform.up(home, dataset_roots=[data] if data else [], on_state=on_state)
         console.print(f"Platform {'started in ' + format(up.seconds, '.0f') + ' s' if up.started else 'was up already'}.")
-        with PicofleetClient(up.jobs_url, home.admin_key.read_text().strip()) as client:
+        with PicofleetClient(up.jobs_url, home.admin_key.read_text().strip(), inference_url=up.inference_url) as client:
             _require_roots(up, source, data)
             pipeline = _pipeline(client, console, source, wishes)
-            return _show(client, console, up, pipeline, time.monotonic() - begun)
+            return _show(client, console, up, pipeline, begun)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted.", hint="`picofleet demo` again reuses what was prepared.") from None
     except ClientError as exc:
@@ -214,7 +216,7 @@ def _cancelled_on_interrupt(client: PicofleetClient, console: Console, pipeline_
         raise
 
 
-def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: PipelineOut, seconds: float) -> str:
+def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: PipelineOut, begun: float) -> str:
     """Print what came out; the line to end with."""
     steps = {step.name: step for step in pipeline.steps}
     first, second, evaluated = steps["train"].model or "", steps["distil"].model or "", steps["evaluate"]
@@ -240,9 +242,10 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
     folder = up.home.path / "demo" / pipeline.id
     packaged = f" {keep_package(client, console, steps['package'], folder)}" if "package" in steps else ""
     small = f" {_quantized(steps['quantize'])}" if "quantize" in steps else ""
+    served = serve_and_try(client, console, pipeline, folder)
     console.print()
     shown = " ".join(f"{name} {evaluated.result[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in evaluated.result)
-    return f"demo ok: {shown} model {second}{small}{packaged} time {clock(seconds)}"
+    return f"demo ok: {shown} model {second}{small}{packaged} {served} time {clock(time.monotonic() - begun)}"
 
 
 def _quantized(step: StepOut) -> str:

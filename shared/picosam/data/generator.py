@@ -4,6 +4,7 @@ Every picture is a function of the seed and its number alone, so that a longer d
 change nothing. Written in COCO layout: ``images/000001.jpg`` ..., ``instances.json`` (masks as compressed RLE).
 """
 
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,9 +81,20 @@ def draw(source: GeneratorSource, number: int) -> Drawing:
     return Drawing(image=noisy.clip(0, 255).round().astype(np.uint8), objects=visible)
 
 
+def picture_file(source: GeneratorSource, number: int) -> bytes:
+    """The file of picture ``number``, as `generate` writes it."""
+    return _jpeg(draw(source, number))
+
+
+def _jpeg(drawing: Drawing) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(drawing.image).save(content, "JPEG", quality=_JPEG_QUALITY)
+    return content.getvalue()
+
+
 def _write(source: GeneratorSource, folder: Path, number: int) -> list[tuple[int, Rle]]:
     drawing = draw(source, number)
-    Image.fromarray(drawing.image).save(folder / "images" / _file_name(number), quality=_JPEG_QUALITY)
+    (folder / "images" / _file_name(number)).write_bytes(_jpeg(drawing))
     return [(category, rle.from_mask(mask)) for category, mask in drawing.objects]
 
 
