@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -222,8 +223,22 @@ def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     pictures: list[Any] = list((platform.home.path / "demo").glob("*/distil/samples.png"))
     assert len(pictures) == 1
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
+    _the_model_was_served(platform, first.stdout)
     second = demo(platform)
     assert second.returncode == 0, second.stderr + second.stdout
     assert re.search(r"Dataset shapes\S* \(reused\)", second.stdout)
     assert "prepare" not in second.stderr, "the windows are there already"
     assert status(platform.home).is_up, "a platform that was up stays up"
+
+
+def _the_model_was_served(platform: Up, said: str) -> None:
+    """The demo left photo, picture and answer, and the command that it prints works."""
+    (answer,) = (platform.home.path / "demo").glob("*/segment.json")
+    model = json.loads(answer.read_text())["model"]
+    assert re.search(rf"served {re.escape(model)} in \d+ ms", said.rstrip().splitlines()[-1])
+    assert (answer.parent / "overlay.png").read_bytes().startswith(b"\x89PNG")
+    again = shlex.split(next(line for line in said.splitlines() if "picofleet segment" in line).partition("picofleet ")[2])
+    ended = picofleet(platform.home, *again[:-1], str(answer.parent), "--json")
+    assert json.loads(ended.stdout)["model"] == model, ended.stderr
+    shown = picofleet(platform.home, "deployments", "show", "demo")
+    assert model in shown.stdout
