@@ -169,6 +169,7 @@ def _inference(setup: Setup) -> Program:
         "PICOFLEET_INFERENCE_JOBS_URL": setup.jobs_url,
         "PICOFLEET_INFERENCE_API_KEY_FILE": str(home.service_key),
         "PICOFLEET_INFERENCE_CACHE_DIR": str(home.path / "models"),
+        "PICOFLEET_INFERENCE_FEEDBACK_URL": str(home.path / "feedback"),
         "PICOFLEET_INFERENCE_HOST": LOOPBACK,
         "PICOFLEET_INFERENCE_PORT": str(setup.ports["inference"]),
         "PICOFLEET_INFERENCE_GRPC_PORT": str(setup.ports["inference-grpc"]),
