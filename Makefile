@@ -27,7 +27,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDE
 PYTEST := $(BIN)/python -m pytest
 BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 SOURCES := shared services workers infra
-EXTRAS := services,signing,workers,embedded,dev
+EXTRAS := services,serving,openvino,signing,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)

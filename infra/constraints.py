@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "constraints.txt"
-EXTRAS = ".[services,signing,workers,embedded,dev]"
+EXTRAS = ".[services,serving,openvino,signing,workers,embedded,dev]"
 KEPT = ("torch==",)
 BUILT_WITH = ("setuptools", "torch")
 HEADER = "# Exact versions found to work together on Python 3.11. Made by `make constraints`; see CONTRIBUTING.md.\n"

@@ -27,6 +27,7 @@ from services.inference.oip.errors import OipErrors
 from services.inference.oip.router import router as open_inference
 from services.inference.registry.store import ClientFactory, ModelStore
 from services.inference.runtime import ServiceLoop, Services
+from services.inference.segmentation.drift import Drift
 from services.inference.segmentation.router import router as segmentation
 from services.inference.settings import InferenceSettings
 from shared.contracts.feedback import FeedbackIn
@@ -41,6 +42,7 @@ from shared.kit.loops import LoopRunner
 from shared.kit.observe import Observed
 from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
+from shared.kit.tracing import Tracing, install_tracing
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback, deployments, open_inference)
 LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
@@ -73,12 +75,17 @@ def create_app(settings: InferenceSettings) -> FastAPI:
     )
     app.add_middleware(OipErrors)
     app.add_middleware(Observed, registry=registry)
+    app.state.tracing = install_tracing(app, service="picofleet-inference", endpoint=settings.otlp_endpoint)
     describe_problems(app, SegmentIn, FeedbackIn)
     return app
 
 
 def build_services(
-    settings: InferenceSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
+    settings: InferenceSettings,
+    registry: CollectorRegistry,
+    tracing: Tracing | None,
+    wake: Callable[[str], None],
+    stopping: threading.Event,
 ) -> Services:
     """Make the clients. Nothing is connected before its first use."""
     engine = make_engine(settings.database_url)
@@ -96,6 +103,8 @@ def build_services(
         convergence=Convergence(),
         shadows=Shadows(metrics),
         metrics=metrics,
+        drift=Drift(metrics),
+        tracing=tracing,
         processors=settings.processors or usable_processors(),
         wake=wake,
         stopping=stopping,
@@ -107,7 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: InferenceSettings = app.state.settings
     stopping = threading.Event()
     runner: LoopRunner[Services] = LoopRunner(LOOPS if settings.run_loops else [], stopping)
-    services = await run_in_threadpool(build_services, settings, app.state.registry, runner.wake, stopping)
+    services = await run_in_threadpool(build_services, settings, app.state.registry, app.state.tracing, runner.wake, stopping)
     app.state.services, app.state.sessions = services, services.sessions
     app.state.authenticate, app.state.keys = services.keys.authenticate, services.keys
     app.state.probes, app.state.needed = _probes(services), frozenset({"database"})
@@ -158,4 +167,6 @@ def _stop(services: Services, runner: LoopRunner[Services]) -> None:
     for served in services.table.all():
         served.desk.close()
     services.keys.close()
+    if services.tracing is not None:
+        services.tracing.close()
     services.engine.dispose()

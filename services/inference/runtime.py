@@ -14,10 +14,12 @@ from services.inference.deployments.shadow import Shadows
 from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ModelStore
+from services.inference.segmentation.drift import Drift
 from services.inference.settings import InferenceSettings
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
 from shared.kit.remote_keys import RemoteKeys
+from shared.kit.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Services:
     metrics: Metrics
     processors: int
     """That this process may use."""
+    drift: Drift
+    tracing: Tracing | None
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -53,6 +53,7 @@ def _drop_gone(services: Services, wanted: list[Wanted]) -> None:
     for name in gone | (set(services.table.failing()) - names):
         services.table.drop(name)
         services.shadows.forget(name)
+        services.drift.forget(name)
         services.convergence.forget(name)
         with suppress(KeyError):
             services.metrics.generation.remove(name)

@@ -73,7 +73,7 @@ async def _counted(services: Services, served: Served, loaded: LoadedVersion, as
 async def _answered(services: Services, served: Served, loaded: LoadedVersion, asked: Asked[SegmentIn]) -> bytes:
     deadline_s = (asked.wanted.deadline_ms or served.spec.deadline_ms) / 1000
     laps = Laps()  # the queue begins here
-    turn = await served.desk.do(
-        lambda alone: segment(asked, served, loaded, services.settings, services.metrics, laps, alone), deadline_s=deadline_s
-    )
+    turn = await served.desk.do(lambda alone: segment(services, asked, served, loaded, laps, alone), deadline_s=deadline_s)
+    if services.tracing is not None:
+        services.tracing.stages(laps.seconds)
     return turn.result

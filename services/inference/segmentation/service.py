@@ -1,7 +1,6 @@
 """One request from its bytes to its answer, in one thread."""
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +11,8 @@ from pycocotools import mask as coco
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.runners import Logits
 from services.inference.engine.served import Served
-from services.inference.metrics import STAGES, Metrics
+from services.inference.metrics import STAGES
+from services.inference.runtime import Services
 from services.inference.segmentation.bodies import Asked
 from services.inference.segmentation.errors import ImageTooLarge
 from services.inference.segmentation.images import Photo
@@ -53,18 +53,12 @@ class Laps:
 
 
 def segment(
-    asked: Asked[SegmentIn],
-    served: Served,
-    loaded: LoadedVersion,
-    settings: InferenceSettings,
-    metrics: Metrics,
-    laps: Laps,
-    alone: bool,
+    services: Services, asked: Asked[SegmentIn], served: Served, loaded: LoadedVersion, laps: Laps, alone: bool
 ) -> bytes:
     """The answer as JSON. BadImage, ImageTooLarge, InvalidRequest."""
     laps.end("queue")
     wanted = asked.wanted
-    photo = _opened(asked, settings)
+    photo = _opened(asked, services.settings)
     prompts = wanted.prompts or grid_prompts(wanted.everything or Everything(), photo.shape)
     policy = loaded.config.window
     windows = [window_of(prompt, f"body.prompts.{number}", photo.shape, policy) for number, prompt in enumerate(prompts)]
@@ -77,7 +71,8 @@ def segment(
     found = _found(prompts, windows, logits, photo.shape, loaded)
     objects = [_object(each, photo.shape, wanted, loaded) for each in _kept(found, wanted.everything)]
     laps.end("encode")
-    _note(metrics, served, loaded, found, laps)
+    _note(services, served, loaded, found, laps)
+    services.shadows.offer(served, inputs, logits)
     answer = SegmentOut(
         deployment=served.name,
         generation=served.generation,
@@ -146,17 +141,16 @@ def _object(found: Found, shape: Shape, wanted: SegmentIn, loaded: LoadedVersion
     )
 
 
-def _note(metrics: Metrics, served: Served, loaded: LoadedVersion, found: Iterable[Found], laps: Laps) -> None:
-    version = served.name, loaded.model
-    areas, confidences, empty = metrics.area.labels(*version), metrics.confidence.labels(*version), 0
-    number = 0
-    for number, each in enumerate(found, start=1):  # noqa: B007
-        cells = int(np.count_nonzero(each.spot.cells))
-        empty += not cells
-        if cells:
-            areas.observe(cells / each.spot.cells.size)
-            confidences.observe(each.confidence)
-    metrics.empty.labels(*version).inc(empty)
-    metrics.windows.labels(served.name).observe(number)
+def _note(services: Services, served: Served, loaded: LoadedVersion, found: list[Found], laps: Laps) -> None:
+    metrics, version = services.metrics, (served.name, loaded.model)
+    shares = np.asarray([each.spot.cells.mean() for each in found])
+    areas, confidences = shares[shares > 0], np.asarray([each.confidence for each in found])[shares > 0]
+    for histogram, values in ((metrics.area, areas), (metrics.confidence, confidences)):
+        observe = histogram.labels(*version).observe
+        for value in values.tolist():
+            observe(value)
+    metrics.empty.labels(*version).inc(len(found) - len(areas))
+    services.drift.note(served.name, loaded, areas, confidences, len(found) - len(areas))
+    metrics.windows.labels(served.name).observe(len(found))
     for stage, seconds in laps.seconds.items():
         metrics.stage.labels(served.name, stage).observe(seconds)
