@@ -1,7 +1,6 @@
 """``serving.json``: what a model folder says of its network to whoever serves it, read without torch."""
 
 import base64
-import hashlib
 import io
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.contracts.serving import NETWORK_FILE, SERVING_FILE, Golden, ServingCard
+from shared.kit.packages.folder import digest_of_file
 from shared.picosam.calibrating import Confidence, varied
 from shared.picosam.evaluation.networks import OnnxNetwork
 from shared.picosam.weights import ModelConfig
@@ -24,18 +24,13 @@ def write_card(folder: Path, config: ModelConfig, windows: NDArray[np.uint8], co
     ``windows``: uint8 [N, S, S, 3], of which the golden ones are chosen.
     """
     card = ServingCard(
-        network_digest=_digest(folder / NETWORK_FILE),
+        network_digest=digest_of_file(folder / NETWORK_FILE),
         golden=_golden(folder / NETWORK_FILE, config, windows),
         calibration=confidence.calibration,
         reference=confidence.reference,
     )
     (folder / SERVING_FILE).write_text(card.model_dump_json(indent=1))
     return card
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _golden(network: Path, config: ModelConfig, windows: NDArray[np.uint8]) -> list[Golden]:
