@@ -58,6 +58,7 @@ class Up:
     home: Home
     jobs_url: str
     inference_url: str
+    inference_grpc: str
     mlflow_url: str
     dataset_roots: list[Path]
     started: bool
@@ -104,6 +105,7 @@ def up(
         home=home,
         jobs_url=setup.jobs_url,
         inference_url=setup.inference_url,
+        inference_grpc=setup.inference_grpc,
         mlflow_url=setup.mlflow_url,
         dataset_roots=list(setup.dataset_roots),
         started=started,
@@ -215,6 +217,7 @@ def _write_platform(setup: Setup) -> None:
         "home": str(home.path),
         "jobs_url": setup.jobs_url,
         "inference_url": setup.inference_url,
+        "inference_grpc": setup.inference_grpc,
         "mlflow_url": setup.mlflow_url,
         "admin_key_file": str(home.admin_key),
         "logs": str(home.logs),

@@ -52,6 +52,11 @@ class Setup:
         return f"http://{LOOPBACK}:{self.ports['inference']}"
 
     @property
+    def inference_grpc(self) -> str:
+        """Where it listens for gRPC, as gRPC's clients want it: host:port."""
+        return f"{LOOPBACK}:{self.ports['inference-grpc']}"
+
+    @property
     def mlflow_url(self) -> str:
         """Where MLflow listens."""
         return f"http://{LOOPBACK}:{self.ports['mlflow']}"

@@ -68,7 +68,7 @@ def save_overlay(photo: Photo, answer: SegmentOut, to: Path, prompts: Sequence[P
     """The photo with all masks, their windows, ``prompts`` and confidences. The ending of ``to`` decides the format."""
     picture = photo.upright()
     line = max(1, round(max(picture.size) / 450))
-    for number, found in enumerate(answer.objects):
+    for number, found in sorted(enumerate(answer.objects), key=lambda each: -each[1].area):  # small ones are not covered
         _paint_mask(picture, found, colour_of(number), line)
     draw = ImageDraw.Draw(picture, "RGBA")
     for number, found in enumerate(answer.objects):
@@ -157,19 +157,19 @@ def _draw_marks(draw: ImageDraw.ImageDraw, found: ObjectOut, prompt: Prompt | No
     point = prompt.point if prompt is not None else grid_point
     if point is not None:
         x, y = point[0] + 0.5, point[1] + 0.5
-        for radius, shade in ((3.2 * line, (0, 0, 0)), (2.5 * line, (255, 255, 255)), (1.4 * line, colour)):
+        for radius, shade in ((4.5 * line, (0, 0, 0)), (3.5 * line, (255, 255, 255)), (2 * line, colour)):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=shade)
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], found: ObjectOut, colour: Colour) -> None:
-    """Name and confidence above the object, inside the picture."""
+    """Name and confidence above the object, or in it where the picture ends."""
     name = "".join(char for char in found.label or found.id if char.isprintable())[:_LONGEST_LABEL]
     text, font = f"{name} {found.confidence:.2f}", ImageFont.load_default(max(10, round(max(size) / 50)))
-    x, y, _, bottom = found.box or (found.window.x0, found.window.y0, found.window.x1, found.window.y1)
+    x, y, _, _ = found.box or (found.window.x0, found.window.y0, found.window.x1, found.window.y1)
     left, top, right, low = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, low - top + 6
     at_x = max(0, min(x, size[0] - width))
-    at_y = y - height - 3 if y >= height + 3 else min(bottom + 3, size[1] - height)
+    at_y = y - height - 3 if y >= height + 3 else max(0, min(y + 3, size[1] - height))
     draw.rectangle((at_x, at_y, at_x + width, at_y + height), fill=(*_dark(colour), 215))
     draw.text((at_x + 3 - left, at_y + 3 - top), text, fill=(255, 255, 255), font=font)
 

@@ -45,13 +45,14 @@ def up(ctx: typer.Context, data_root: RootsOption = None, data: DataOption = Non
     with state_table(quiet=as_json) as on_state:
         platform = start(home, dataset_roots=roots, on_state=on_state)
     if as_json:
-        urls = {"jobs_url": platform.jobs_url, "inference_url": platform.inference_url, "mlflow_url": platform.mlflow_url}
+        names = ("jobs_url", "inference_url", "inference_grpc", "mlflow_url")
+        urls = {name: getattr(platform, name) for name in names}
         print_json({"home": home.path} | urls | {"admin_key_file": home.admin_key, "started": platform.started})
         return
     console = out()
     console.print("Picofleet is up." if platform.started else "Picofleet was up already.")
     console.print(f"  REST API    {platform.jobs_url}/docs")
-    console.print(f"  Inference   {platform.inference_url}/docs")
+    console.print(f"  Inference   {platform.inference_url}/docs, gRPC {platform.inference_grpc}")
     console.print(f"  MLflow      {platform.mlflow_url}")
     console.print(f"  admin key   {escaped(str(home.admin_key))}")
     console.print(f"  logs        {escaped(str(home.logs))}")

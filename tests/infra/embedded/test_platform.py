@@ -61,7 +61,7 @@ def test_everything_works_and_is_described(platform: Up) -> None:
     assert found.is_up
     assert [program.name for program in found.programs] == ["redis", "mlflow", "jobs", "inference", "worker"]
     described = json.loads(platform.home.platform.read_text())
-    names = ("jobs_url", "inference_url", "mlflow_url")
+    names = ("jobs_url", "inference_url", "inference_grpc", "mlflow_url")
     assert [described[name] for name in names] == [getattr(platform, name) for name in names]
 
 
