@@ -1,7 +1,5 @@
 """Routes of deployments."""
 
-import asyncio
-import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, status
@@ -13,15 +11,16 @@ from services.inference.deployments.converge import CONVERGE
 from services.inference.deployments.domain import etag_of
 from services.inference.deployments.errors import GenerationNotFound, PreconditionFailed
 from services.inference.deployments.models import Deployment
+from services.inference.deployments.settling import settled
 from services.inference.engine.served import DeploymentNotFound
 from services.inference.registry.errors import RegistryAway
-from services.inference.runtime import Services, ServicesDep
+from services.inference.runtime import ServicesDep
 from shared.contracts.base import NAME_PATTERN
-from shared.contracts.deployments import DeploymentIn, DeploymentOut, ReplicaState, RevisionOut, RollbackIn
+from shared.contracts.deployments import DeploymentIn, DeploymentOut, RevisionOut, RollbackIn
 from shared.contracts.keys import Scope
 from shared.contracts.pages import Page
 from shared.kit.auth import OperatorActor, requires
-from shared.kit.database import SessionDep, begin_reading
+from shared.kit.database import SessionDep
 from shared.kit.idempotency import IdempotencyConflict, OnceDep
 from shared.kit.pages import PageDep, newest_first
 from shared.kit.problems import InvalidRequest, problem_responses
@@ -30,7 +29,6 @@ router = APIRouter(prefix="/v1/deployments", tags=["deployments"])
 _VIEWER = [requires(Scope.VIEWER)]
 _OPERATOR = [requires(Scope.OPERATOR)]
 _NEW: Final[dict[int | str, dict[str, Any]]] = {201: {"model": DeploymentOut, "description": "It is new"}}
-_POLL_S: Final = 0.1
 
 DeploymentName = Annotated[str, Path(pattern=NAME_PATTERN)]
 IfMatch = Annotated[
@@ -59,26 +57,9 @@ async def put(
     """
     new = await run_in_threadpool(service.put, services, name, body, by=actor.name, if_match=if_match)
     services.wake(CONVERGE)
-    shown = await _settled(services, name, wait_s)
+    shown = await settled(services, name, wait_s)
     code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
     return Response(shown.model_dump_json(), code, {"ETag": etag_of(shown.generation)}, media_type="application/json")
-
-
-async def _settled(services: Services, name: str, wait_s: float) -> DeploymentOut:
-    give_up = time.monotonic() + wait_s
-    while True:
-        shown = await run_in_threadpool(_read, services, name)
-        if shown.ready or any(replica.state is ReplicaState.FAILED for replica in shown.replicas):
-            return shown
-        if time.monotonic() >= give_up:
-            return shown
-        await asyncio.sleep(_POLL_S)
-
-
-def _read(services: Services, name: str) -> DeploymentOut:
-    with services.sessions.begin() as session:
-        begin_reading(session)
-        return views.one(session, services, service.get(session, name))
 
 
 @router.get("", response_model=Page[DeploymentOut], dependencies=_VIEWER)

@@ -45,12 +45,6 @@ def viewer(viewer):
 
 
 @pytest.fixture
-def operator_metadata(operator):
-    """As gRPC wants its metadata."""
-    return {name.lower(): value for name, value in operator.items()}
-
-
-@pytest.fixture
 def windows():
     """Three windows of an image, uint8 [N, S, S, 3]."""
     return np.random.default_rng(3).integers(0, 256, (3, 96, 96, 3), np.uint8)
