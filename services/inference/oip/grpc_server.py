@@ -127,8 +127,7 @@ async def _answer(app: FastAPI, name: str, method: _Method, message: Any, contex
 
 async def _call(app: FastAPI, method: _Method, message: Any, context: Any) -> _Call:
     metadata = dict(context.invocation_metadata() or ())
-    services: Services = app.state.services
-    actor = await _admitted(services.keys, _text(metadata, "authorization"), method.scope) if method.scope else None
+    actor = await _admitted(app.state.keys, _text(metadata, "authorization"), method.scope) if method.scope else None
     return _Call(app, message, metadata, context.time_remaining(), actor)
 
 
