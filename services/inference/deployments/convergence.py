@@ -68,5 +68,5 @@ class Convergence:
         self._failures[wanted.name] = _Failure(generation, failures, again_at)
 
     def forget(self, name: str) -> None:
-        """It is served, or gone."""
+        """It is served, gone, or to be tried again now."""
         self._failures.pop(name, None)

@@ -18,6 +18,7 @@ def put(services: Services, name: str, spec: CpuTarget, *, by: str, if_match: st
     PreconditionFailed.
     """
     plan = resolving.plan(services.store, spec)
+    services.convergence.forget(name)  # whoever puts the same again has mended what was wrong
     with services.sessions.begin() as session:
         return _put(session, name, plan, by=by, if_match=if_match)
 

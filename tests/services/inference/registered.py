@@ -7,6 +7,7 @@ from pathlib import Path
 
 from services.inference.engine.loaded import digest_of_file
 from shared.contracts.serving import NETWORK_DIGEST_TAG
+from shared.contracts.training import WindowPolicy
 from shared.kit.mlflow_api import MlflowApi
 
 
@@ -18,9 +19,16 @@ class Registry:
     networks: Callable[..., Path]
     name: str = field(default_factory=lambda: f"m-{uuid.uuid4().hex[:12]}")
 
-    def register(self, seed: int = 0, *, tags: Mapping[str, str] | None = None, without: str = "") -> str:
-        """A version of which the network is ``networks(seed)``; gives name/version."""
-        folder = self.networks(seed)
+    def register(
+        self,
+        seed: int = 0,
+        *,
+        window: WindowPolicy | None = None,
+        tags: Mapping[str, str] | None = None,
+        without: str = "",
+    ) -> str:
+        """A version of which the network is ``networks(seed, window)``; gives name/version."""
+        folder = self.networks(seed, window)
         digest = {NETWORK_DIGEST_TAG: digest_of_file(folder / "model.onnx")}
         files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != without}
         return self.register_files(files, tags=digest if tags is None else tags)
