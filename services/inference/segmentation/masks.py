@@ -63,7 +63,8 @@ class Placed:
         positions = (column + self.columns[0]) * height + self.rows[edge]
         # A run that ends where the next one begins, or that lies in dropped cells, is no turn.
         turning, times = np.unique(positions, return_counts=True)
-        counts = np.diff(turning[times % 2 == 1], prepend=0, append=height * width)
+        turning = turning[(times % 2 == 1) & (turning < height * width)]
+        counts = np.diff(turning, prepend=0, append=height * width)
         rle: Rle = coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
         return rle
 

@@ -13,6 +13,7 @@ from shared.picosam.prompt import (
     SHRINK_FLOOR,
     Window,
     box_window,
+    cell_edges,
     extract,
     extract_mask,
     paste,
@@ -351,3 +352,15 @@ def test_prompt_windows_need_no_torch_and_no_imaging_library():
     script = "import sys, shared.picosam.prompt; print(*sorted({'torch', 'cv2', 'PIL', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@given(prompt=prompts(st.integers(1, 300)), side=st.integers(1, 400), cell=st.tuples(st.integers(0, 95), st.integers(0, 95)))
+def test_the_edges_of_a_cell_are_those_of_what_is_pasted_for_it(prompt, side, cell):
+    shape, point = prompt
+    window = point_window(point, shape, side=side)
+    mask = np.zeros((96, 96), dtype=np.bool_)
+    mask[cell] = True
+    rows, columns = cell_edges(window, shape)
+    filled = np.zeros(shape, dtype=np.bool_)
+    filled[rows[cell[0]] : rows[cell[0] + 1], columns[cell[1]] : columns[cell[1] + 1]] = True
+    assert (paste(mask, window, shape) == filled).all()

@@ -1,0 +1,43 @@
+"""Requests drawn from the service's own description: no answer is a defect, nor one that it does not describe."""
+
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import status_code_conformance
+
+_EXAMPLES = 12
+"""Per route: all of them together take well below a minute."""
+
+
+def _routes(app):
+    schema = schemathesis.openapi.from_dict(app.openapi())
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def test_no_request_that_the_description_gives_rise_to_breaks_the_service(app, served, deployed, operator, client):
+    deployed(seed=3)
+    routes = _routes(app)
+    assert {route.path for route in routes} >= {"/v1/segment", "/healthz"}
+    for route in routes:
+        _fuzz(route, served.url, operator)
+    assert client.get("/readyz").status_code == 200
+
+
+def _fuzz(route, url, headers):
+    @seed(6)
+    @settings(
+        max_examples=_EXAMPLES,
+        deadline=None,
+        derandomize=False,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def sends(data):
+        case = data.draw(route.as_strategy())
+        response = case.call(base_url=url, headers=headers, timeout=30)
+        case.validate_response(response, checks=[not_a_server_error, status_code_conformance])
+
+    sends()
