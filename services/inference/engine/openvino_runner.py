@@ -34,14 +34,16 @@ class OpenVinoRunner:
             raise BadWeights(f"model.onnx cannot be run: {exc}"[:500], hint=hint) from exc
         self._mine = threading.local()
 
-    def run(self, inputs: Inputs, *, alone: bool) -> Logits:
-        """As ``Runner`` says."""
+    def run(self, inputs: Inputs, *, alone: bool, keep: bool = True) -> Logits:
+        """As ``Opened`` says."""
         name, compiled = ("alone", self._alone) if alone else ("beside", self._beside)
         request = getattr(self._mine, name, None)
         if request is None:
             request = compiled.create_infer_request()
             setattr(self._mine, name, request)
         request.infer({0: inputs}, share_inputs=True)
+        if not keep:
+            delattr(self._mine, name)
         # Copied: the next run of this thread writes into the same memory.
         logits: Logits = np.array(request.get_output_tensor(0).data, np.float32)
         return logits.reshape(len(inputs), *inputs.shape[2:])

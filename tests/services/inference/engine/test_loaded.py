@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -82,3 +84,15 @@ def test_a_strange_configuration_is_refused(folder, config):
     (folder / "config.json").write_text(config)
     with pytest.raises(Unusable, match=r"config\.json"):
         loaded(folder)
+
+
+def test_a_loaded_version_keeps_no_memory_of_the_large_runs_that_it_was_tried_with(networks):
+    code = (
+        "import sys, psutil; from pathlib import Path; from services.inference.engine.loaded import load\n"
+        "from shared.contracts.deployments import Engine\n"
+        "before = psutil.Process().memory_info().rss\n"
+        "version = load(Path(sys.argv[1]), 'net/1', Engine.ONNXRUNTIME, digest=None, threads=1, processors=2)\n"
+        "print((psutil.Process().memory_info().rss - before) / 2**20 - 20 * version.step)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, networks()], capture_output=True, text=True, check=True)
+    assert float(told.stdout) < 110  # 370 with the memory of 16 windows in one of the sessions
