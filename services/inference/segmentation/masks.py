@@ -41,7 +41,8 @@ class Placed:
     @property
     def area(self) -> int:
         """Pixels."""
-        return int(np.diff(self.rows) @ self.cells @ np.diff(self.columns))
+        # In floating point, exact so far below 2**53: whole numbers are multiplied one by one.
+        return int(np.diff(self.rows).astype(np.float64) @ (self.cells @ np.diff(self.columns).astype(np.float64)))
 
     @property
     def box(self) -> Box | None:
@@ -95,30 +96,27 @@ def placed(cells: MaskArray, window: Window, shape: Shape) -> Placed:
     return Placed(cells, *cell_edges(window, shape, len(cells)), shape)
 
 
-def encode(logits: NDArray[np.float32], window: Window, shape: Shape, output: Output, view: View) -> MaskOut:
-    """One mask of which at least one cell is above 0."""
-    cells = logits > 0
-    if output is Output.LOGITS:
-        text = b64encode(logits.astype("<f4").tobytes()).decode()
-        return MaskOut(format=output, size=_size(logits.shape), logits=text)
+def in_cells(cells: MaskArray) -> Placed:
+    """The mask alone, one pixel per cell."""
+    steps = np.arange(len(cells) + 1)
+    return Placed(cells, steps, steps, (len(cells), len(cells)))
+
+
+def encode(logits: NDArray[np.float32], window: Window, spot: Placed, output: Output, view: View) -> MaskOut:
+    """One mask of which at least one cell is above 0; ``spot`` is its place in the image."""
     if view is View.WINDOW:
-        steps = np.arange(len(cells) + 1)
-        spot, picture = Placed(cells, steps, steps, _size(cells.shape)), cells
-    else:
-        spot = placed(cells, window, shape)
-        picture = paste(cells, window, shape) if output is Output.PNG else cells
+        spot = in_cells(spot.cells)
     match output:
+        case Output.LOGITS:
+            text = b64encode(logits.astype("<f4").tobytes()).decode()
+            return MaskOut(format=output, size=in_cells(spot.cells).shape, logits=text)
         case Output.PNG:
+            picture = paste(spot.cells, window, spot.shape) if view is View.IMAGE else spot.cells
             return MaskOut(format=output, size=spot.shape, png=b64encode(_png(picture)).decode())
         case Output.RLE:
             return MaskOut(format=output, size=spot.shape, counts=spot.rle()["counts"].decode())
         case Output.POLYGONS:
             return MaskOut(format=output, size=spot.shape, polygons=spot.polygons())
-
-
-def _size(shape: tuple[int, ...]) -> Shape:
-    height, width = shape
-    return height, width
 
 
 def _png(mask: MaskArray) -> bytes:

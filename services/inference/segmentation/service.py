@@ -69,7 +69,7 @@ def segment(
     logits = loaded.logits(inputs, alone=alone)
     laps.end("run")
     found = _found(prompts, windows, logits, photo.shape, loaded)
-    objects = [_object(each, photo.shape, wanted, loaded) for each in _kept(found, wanted.everything)]
+    objects = [_object(each, wanted, loaded) for each in _kept(found, wanted.everything)]
     laps.end("encode")
     _note(services, served, loaded, found, laps)
     services.shadows.offer(served, inputs, logits)
@@ -126,12 +126,12 @@ def suppress(ranked: list[Placed], limit: float) -> list[int]:
     return kept
 
 
-def _object(found: Found, shape: Shape, wanted: SegmentIn, loaded: LoadedVersion) -> ObjectOut:
+def _object(found: Found, wanted: SegmentIn, loaded: LoadedVersion) -> ObjectOut:
     area, window, prompt = found.spot.area, found.window, found.prompt
     return ObjectOut(
         id=prompt.id if prompt.id is not None else str(found.number),
         label=prompt.label,
-        mask=encode(found.logits, window, shape, wanted.output, wanted.view) if area else None,
+        mask=encode(found.logits, window, found.spot, wanted.output, wanted.view) if area else None,
         area=area,
         box=found.spot.box,
         confidence=round(found.confidence, 4) if area else 0,

@@ -5,6 +5,7 @@ import itertools
 import json
 import struct
 import threading
+import time
 import zlib
 
 import httpx
@@ -205,7 +206,14 @@ def test_a_request_that_waited_past_its_deadline_is_told_so_and_not_computed(ask
     served = deployed(seed=3, parallel=1)
     busy = threading.Event()
     held = served.desk._pool.submit(busy.wait)
-    threading.Timer(0.3, busy.set).start()
+
+    def frees_the_desk_too_late():
+        while not served.desk.inside:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        busy.set()
+
+    threading.Thread(target=frees_the_desk_too_late).start()
     answer = ask(photo, deadline_ms=50, **POINT)
     held.result()
     assert answer.status_code == 504

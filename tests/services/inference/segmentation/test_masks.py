@@ -75,7 +75,7 @@ def test_polygons_filled_are_the_pasted_mask(mask, placing):
 @given(cells, windows())
 def test_a_png_holds_the_pasted_mask_at_one_bit_per_pixel(mask, placing):
     window, shape = placing
-    out = encode(as_logits(mask), window, shape, Output.PNG, View.IMAGE)
+    out = encode(as_logits(mask), window, placed(mask, window, shape), Output.PNG, View.IMAGE)
     with Image.open(io.BytesIO(base64.b64decode(out.png))) as image:
         assert image.mode == "1"
         assert (np.asarray(image) == paste(mask, window, shape)).all()
@@ -110,7 +110,7 @@ def test_a_drawing_library_fills_the_outlines_of_a_large_mask_again():
 @given(cells)
 def test_the_window_s_view_is_a_mask_of_cells(mask):
     window = Window(x0=-3, y0=7, x1=30, y1=40, border=Border.PAD, clipped=True)
-    outs = {output: encode(as_logits(mask), window, (50, 60), output, View.WINDOW) for output in Output}
+    outs = {output: encode(as_logits(mask), window, placed(mask, window, (50, 60)), output, View.WINDOW) for output in Output}
     assert {out.size for out in outs.values()} == {(SIZE, SIZE)}
     assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(outs[Output.PNG].png)))) == mask).all()
     assert (coco.decode({"size": [SIZE, SIZE], "counts": outs[Output.RLE].counts}) == mask).all()
@@ -121,5 +121,5 @@ def test_the_window_s_view_is_a_mask_of_cells(mask):
 def test_logits_are_the_network_s_own_numbers_whatever_the_view(view):
     logits = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
     window = Window(x0=0, y0=0, x1=50, y1=50, border=Border.PAD, clipped=False)
-    out = encode(logits, window, (60, 60), Output.LOGITS, view)
+    out = encode(logits, window, placed(logits > 0, window, (60, 60)), Output.LOGITS, view)
     assert (np.frombuffer(base64.b64decode(out.logits), "<f4").reshape(out.size) == logits).all()
