@@ -5,7 +5,7 @@ import structlog
 from services.inference.deployments import repository, resolving
 from services.inference.deployments.converge import CONVERGE
 from services.inference.deployments.domain import FOLLOWER, Wanted, follows, moved_reason
-from services.inference.registry.errors import RegistryAway
+from services.inference.registry.errors import ModelsAway
 from services.inference.runtime import Services
 from shared.kit.database import begin_reading
 from shared.kit.problems import InvalidRequest
@@ -23,7 +23,7 @@ def tick(services: Services) -> None:
             return
         try:
             _follow(services, each)
-        except RegistryAway as exc:
+        except ModelsAway as exc:
             log.warning("deployment.not_followed", deployment=each.name, error=exc.detail)
             return  # nor would it tell of the others
         except InvalidRequest as exc:  # the alias is gone, or names a package: what is served goes on

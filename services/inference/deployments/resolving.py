@@ -9,7 +9,7 @@ from shared.kit.problems import InvalidRequest, Problem
 
 
 def plan(store: ModelStore, spec: CpuTarget) -> Plan:
-    """InvalidRequest with all references that are wrong; RegistryAway. It asks the registry: not for transactions."""
+    """InvalidRequest with all references that are wrong; ModelsAway. It asks the registry: not for transactions."""
     wrong: list[FieldError] = []
     versions = [_part(store, part, f"body.versions.{index}.model", wrong) for index, part in enumerate(spec.versions)]
     shadow = _part(store, spec.shadow, "body.shadow.model", wrong) if spec.shadow else None

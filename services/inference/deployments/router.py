@@ -13,7 +13,7 @@ from services.inference.deployments.errors import GenerationNotFound, Preconditi
 from services.inference.deployments.models import Deployment
 from services.inference.deployments.settling import settled
 from services.inference.engine.served import DeploymentNotFound
-from services.inference.registry.errors import RegistryAway
+from services.inference.registry.errors import ModelsAway
 from services.inference.runtime import ServicesDep
 from shared.contracts.base import NAME_PATTERN
 from shared.contracts.deployments import DeploymentIn, DeploymentOut, RevisionOut, RollbackIn
@@ -40,7 +40,7 @@ Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait until it
 @router.put(
     "/{name}",
     response_model=DeploymentOut,
-    responses=_NEW | problem_responses(InvalidRequest, RegistryAway, PreconditionFailed),
+    responses=_NEW | problem_responses(InvalidRequest, ModelsAway, PreconditionFailed),
 )
 async def put(
     name: DeploymentName,

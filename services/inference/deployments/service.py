@@ -14,7 +14,7 @@ from shared.contracts.deployments import CpuTarget, RollbackIn
 def put(services: Services, name: str, spec: CpuTarget, *, by: str, if_match: str | None) -> bool:
     """Make it so, from the commit on; True if the deployment is new.
 
-    What it is already makes no new generation. InvalidRequest for references that name nothing, RegistryAway,
+    What it is already makes no new generation. InvalidRequest for references that name nothing, ModelsAway,
     PreconditionFailed.
     """
     plan = resolving.plan(services.store, spec)

@@ -24,7 +24,7 @@ def desk_width(spec: CpuTarget, processors: int) -> int:
 
 
 def parts_of(services: Services, plan: Plan) -> tuple[tuple[Part, ...], LoadedVersion | None]:
-    """All versions of the plan, loaded; the shadow apart. Unusable, RegistryAway, ModelUnknown, NotServable."""
+    """All versions of the plan, loaded; the shadow apart. Unusable, ModelsAway, ModelUnknown, NotServable."""
     parts = tuple(Part(_shared(services, part, plan.spec), part.percent) for part in plan.versions)
     shadow = _shared(services, plan.shadow, plan.spec) if plan.shadow else None
     if shadow is not None:

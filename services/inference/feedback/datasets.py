@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from services.inference.feedback.errors import DatasetRefused, NoFeedback
 from services.inference.feedback.models import Feedback
 from services.inference.feedback.service import of_deployment
-from services.inference.registry.errors import RegistryAway
+from services.inference.registry.errors import ModelsAway
 from services.inference.runtime import Services
 from shared.client.errors import NotReachable, ProblemError
 from shared.client.sdk import PicofleetClient
@@ -31,7 +31,7 @@ _SUFFIX: Final = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 
 
 def make(session: Session, services: Services, wanted: FeedbackDatasetIn, *, secret: str) -> FeedbackDatasetOut:
-    """Hand the corrections over under the caller's own key. NoFeedback, DatasetRefused, RegistryAway.
+    """Hand the corrections over under the caller's own key. NoFeedback, DatasetRefused, ModelsAway.
 
     Of several corrections of one prompt on one image the newest counts.
     """
@@ -102,7 +102,7 @@ def _registered(services: Services, archive: Path, wanted: FeedbackDatasetIn, co
             blob = client.blobs.upload(archive)
             return client.datasets.register(_dataset(wanted, blob.digest, corrections))
         except NotReachable as exc:
-            raise RegistryAway(f"The jobs service does not answer: {exc}") from exc
+            raise ModelsAway(f"The jobs service does not answer: {exc}") from exc
         except ProblemError as exc:
             raise DatasetRefused(f"The jobs service refused the dataset: {exc}") from exc
 

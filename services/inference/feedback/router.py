@@ -10,7 +10,7 @@ from services.inference.engine.served import DeploymentNotFound, DeploymentNotRe
 from services.inference.feedback import datasets, service
 from services.inference.feedback.errors import BadMask, DatasetRefused, FeedbackDisabled, FeedbackNotFound, NoFeedback
 from services.inference.feedback.models import Feedback
-from services.inference.registry.errors import RegistryAway
+from services.inference.registry.errors import ModelsAway
 from services.inference.runtime import ServicesDep
 from services.inference.segmentation.bodies import Asked, read_body
 from services.inference.segmentation.errors import BadForm, BadImage, ImageTooLarge, UnsupportedBody
@@ -74,7 +74,7 @@ def list_all(session: SessionDep, page: PageDep, deployment: Annotated[Name | No
     "/datasets",
     status_code=status.HTTP_201_CREATED,
     response_model=FeedbackDatasetOut,
-    responses=problem_responses(NoFeedback, DatasetRefused, IdempotencyConflict, RegistryAway),
+    responses=problem_responses(NoFeedback, DatasetRefused, IdempotencyConflict, ModelsAway),
 )
 def make_dataset(
     body: FeedbackDatasetIn,

@@ -13,7 +13,7 @@ from services.inference.deployments.converge import CONVERGE
 from services.inference.deployments.settling import read, settled
 from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady
 from services.inference.oip import versions
-from services.inference.registry.errors import ModelUnknown, RegistryAway
+from services.inference.registry.errors import ModelsAway, ModelUnknown
 from services.inference.runtime import Services
 from shared.contracts.base import NAME_PATTERN
 from shared.contracts.deployments import CpuTarget, ReplicaState, Traffic
@@ -60,7 +60,7 @@ async def index(services: Services, *, ready_alone: bool) -> list[Entry]:
 def _others(services: Services, served: set[str]) -> list[Entry]:
     try:
         models = services.store.registered()
-    except RegistryAway as exc:
+    except ModelsAway as exc:
         log.warning("oip.registry_away", error=str(exc))
         return []
     return [
@@ -75,7 +75,7 @@ async def load(services: Services, name: str, *, version: str | None, by: str) -
 
     With none, a deployment that is there keeps what it asks for, its aliases looked up anew, and a new one gets the champion,
     else the newest version. With one, this version alone answers from now on, and the deployment's other settings stay.
-    NotLoaded, DeploymentNotReady, ModelUnknown, InvalidRequest, RegistryAway, BadRequest.
+    NotLoaded, DeploymentNotReady, ModelUnknown, InvalidRequest, ModelsAway, BadRequest.
     """
     if not re.fullmatch(NAME_PATTERN, name) or (version is not None and not re.fullmatch("[1-9][0-9]{0,8}", version)):
         raise BadRequest("A model is loaded by its name, in lower case, and a version by its number.")

@@ -3,7 +3,7 @@
 from shared.kit.problems import Conflict, NotFound, Unavailable
 
 
-class RegistryAway(Unavailable):
+class ModelsAway(Unavailable):
     """The registry cannot be asked, and what is asked for is not here."""
 
     title = "Registry cannot be asked"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.inference.engine.errors import Damaged, WrongDigest
 from services.inference.engine.loaded import digest_of_file
-from services.inference.registry.errors import ModelUnknown, NotServable, RegistryAway
+from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServable
 from shared.client.errors import ClientError, NotReachable, ProblemError
 from shared.client.sdk import PicofleetClient
 from shared.contracts.base import Digest
@@ -48,7 +48,7 @@ class ModelStore:
         self._cache, self._connect = cache, connect
 
     def resolve(self, reference: str) -> str:
-        """name/version of ``name/version`` or ``name@alias``. ModelUnknown, NotServable, RegistryAway.
+        """name/version of ``name/version`` or ``name@alias``. ModelUnknown, NotServable, ModelsAway.
 
         A version that is here already is not asked for.
         """
@@ -58,12 +58,12 @@ class ModelStore:
         return model
 
     def registered(self) -> list[ModelOut]:
-        """All models of the registry. RegistryAway."""
+        """All models of the registry. ModelsAway."""
         with self._asking("The list of models") as client:
             return list(client.models.list())
 
     def registered_model(self, name: str) -> ModelOut:
-        """One of them. ModelUnknown, RegistryAway."""
+        """One of them. ModelUnknown, ModelsAway."""
         with self._asking(name) as client:
             return client.models.get(name)
 
@@ -71,7 +71,7 @@ class ModelStore:
     def fetched(self, model: str) -> Iterator[Fetched]:
         """The folder of ``name/version``, safe from eviction while the block runs.
 
-        ModelUnknown, RegistryAway, NotServable; Unusable if a file is not what was registered.
+        ModelUnknown, ModelsAway, NotServable; Unusable if a file is not what was registered.
         """
         with self._cache.folder(_key(model), lambda folder: self._fetch(model, folder)) as folder:
             yield Fetched(folder, _stored(folder))
@@ -120,11 +120,11 @@ class ModelStore:
             with self._connect() as client:
                 yield client
         except NotReachable as exc:
-            raise RegistryAway(f"{reference} is not here, and the jobs service does not answer: {exc}") from exc
+            raise ModelsAway(f"{reference} is not here, and the jobs service does not answer: {exc}") from exc
         except ProblemError as exc:
             raise _translated(reference, exc) from exc
         except (ClientError, OSError) as exc:
-            raise RegistryAway(f"{reference} cannot be fetched: {exc}") from exc
+            raise ModelsAway(f"{reference} cannot be fetched: {exc}") from exc
 
 
 class ClientFactory:
@@ -158,9 +158,9 @@ def _stored(folder: Path) -> StoredVersion:
 def _translated(reference: str, exc: ProblemError) -> Exception:
     if exc.status in {401, 403}:
         hint = "Check the service's API key for the jobs service: it needs the scope viewer."
-        return RegistryAway(f"{reference} is not here, and the jobs service refuses to show it: {exc}", hint=hint)
+        return ModelsAway(f"{reference} is not here, and the jobs service refuses to show it: {exc}", hint=hint)
     if exc.status >= 500 or exc.status == 429:
-        return RegistryAway(f"{reference} is not here, and the registry does not answer: {exc}")
+        return ModelsAway(f"{reference} is not here, and the registry does not answer: {exc}")
     return ModelUnknown(f"The registry has no {reference}.")
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from services.inference.engine.errors import WrongDigest
-from services.inference.registry.errors import ModelUnknown, NotServable, RegistryAway
+from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServable
 from services.inference.registry.store import ClientFactory, ModelStore
 from shared.contracts.serving import NETWORK_DIGEST_TAG
 from shared.kit.cache import Cache
@@ -89,8 +89,8 @@ def test_a_network_that_is_not_the_registered_one_is_not_kept(store, registry, t
 
 def test_a_jobs_service_that_is_away_or_refuses_the_key_is_a_registry_that_is_away(make_store, registry, free_port_number):
     model = registry.register()
-    with pytest.raises(RegistryAway, match="does not answer"):
+    with pytest.raises(ModelsAway, match="does not answer"):
         make_store(url=f"http://127.0.0.1:{free_port_number}").resolve(model)
-    with pytest.raises(RegistryAway) as refused:
+    with pytest.raises(ModelsAway) as refused:
         make_store(key="pf_" + "x" * 43).resolve(model)
     assert "API key" in refused.value.members["hint"]
