@@ -16,7 +16,6 @@ from services.inference.feedback.service import of_deployment
 from services.inference.registry.errors import ModelsAway
 from services.inference.runtime import Services
 from shared.client.errors import NotReachable, ProblemError
-from shared.client.sdk import PicofleetClient
 from shared.contracts.datasets import ArchiveSource, DatasetIn, DatasetOut, SplitRule, SplitSource
 from shared.contracts.feedback import FeedbackDatasetIn, FeedbackDatasetOut
 from shared.kit.blobs import BlobNotFound, BlobStore
@@ -97,6 +96,8 @@ def _coco(rows: Sequence[Feedback], images: dict[str, dict[str, Any]]) -> dict[s
 
 
 def _registered(services: Services, archive: Path, wanted: FeedbackDatasetIn, corrections: int, secret: str) -> DatasetOut:
+    from shared.client.sdk import PicofleetClient  # as where models are fetched: not at the service's start
+
     with PicofleetClient(services.settings.jobs_url, secret) as client:
         try:
             blob = client.blobs.upload(archive)

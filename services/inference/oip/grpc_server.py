@@ -171,7 +171,7 @@ async def _server_metadata(call: _Call) -> Any:
 async def _model_ready(call: _Call) -> Any:
     try:
         versions.check(call.services.table.get(call.message.name), call.message.version)
-    except (DeploymentNotFound, DeploymentNotReady, versions.VersionNotFound):
+    except (DeploymentNotFound, DeploymentNotReady, versions.VersionNotServed):
         return pb.ModelReadyResponse(ready=False)
     return pb.ModelReadyResponse(ready=True)
 

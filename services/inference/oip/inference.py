@@ -48,7 +48,7 @@ async def infer(
 ) -> T:
     """The encoded answer. ``encode`` gets the request, the name of the version that answered and its logits.
 
-    DeploymentNotFound, DeploymentNotReady, VersionNotFound, Overloaded, DeadlineExceeded (the deployment's own deadline or
+    DeploymentNotFound, DeploymentNotReady, VersionNotServed, Overloaded, DeadlineExceeded (the deployment's own deadline or
     ``within_s``), and BadRequest for what cannot be decoded.
     """
     served = services.table.get(target.model)

@@ -12,7 +12,7 @@ from services.inference.oip.tensors import LOGITS, MOST_WINDOWS, PIXELS, WINDOW
 from shared.kit.problems import NotFound
 
 
-class VersionNotFound(NotFound):
+class VersionNotServed(NotFound):
     """The deployment does not use this version."""
 
     title = "No such version in the deployment"
@@ -32,7 +32,7 @@ def pick(served: Served, version: str, key: str | None) -> tuple[str, LoadedVers
     called = names(served)
     if version:
         if version not in called:
-            raise VersionNotFound(
+            raise VersionNotServed(
                 f"The deployment {served.name} has no version {version[:80]!r}; it has {', '.join(called)}.",
                 deployment=served.name,
             )
@@ -100,6 +100,6 @@ def server(version: str) -> dict[str, Any]:
 
 
 def check(served: Served, version: str) -> None:
-    """VersionNotFound unless ``version`` is one of the deployment's, or "" for any."""
+    """VersionNotServed unless ``version`` is one of the deployment's, or "" for any."""
     if version:
         pick(served, version, None)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -13,11 +13,13 @@ from services.inference.engine.errors import Damaged, WrongDigest
 from services.inference.engine.loaded import digest_of_file
 from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServable
 from shared.client.errors import ClientError, NotReachable, ProblemError
-from shared.client.sdk import PicofleetClient
 from shared.contracts.base import Digest
 from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, ModelOut, VersionOut
 from shared.contracts.serving import CONFIG_FILE, NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE
 from shared.kit.cache import Cache
+
+if TYPE_CHECKING:
+    from shared.client.sdk import PicofleetClient
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +117,7 @@ class ModelStore:
             return client.models.version(name, int(number))
 
     @contextmanager
-    def _asking(self, reference: str) -> Iterator[PicofleetClient]:
+    def _asking(self, reference: str) -> "Iterator[PicofleetClient]":
         try:
             with self._connect() as client:
                 yield client
@@ -133,8 +135,10 @@ class ClientFactory:
     def __init__(self, url: str, *, key: str | None, key_file: Path | None) -> None:
         self._url, self._key, self._key_file = url, key, key_file
 
-    def __call__(self) -> PicofleetClient:
+    def __call__(self) -> "PicofleetClient":
         """A client that gives up soon: a loop comes back anyway."""
+        from shared.client.sdk import PicofleetClient  # 0.2 s, which a start with all models in the cache need not pay
+
         key = self._key_file.read_text().strip() if self._key_file is not None else self._key
         return PicofleetClient(self._url, key, timeout_s=20, retries=1)
 

@@ -7,7 +7,7 @@ import pytest
 from services.inference.engine.desk import Desk
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.served import Part, Served
-from services.inference.oip.versions import VersionNotFound, metadata, names, pick
+from services.inference.oip.versions import VersionNotServed, metadata, names, pick
 from shared.contracts.deployments import CpuTarget, Engine
 from shared.contracts.serving import ServedConfig
 
@@ -49,7 +49,7 @@ def test_a_named_version_answers_and_of_none_they_take_turns(serving):
     assert {pick(served, "4", None)[1].model for _ in range(20)} == {"picosam2/4"}
     assert {pick(served, "", None)[0] for _ in range(20)} == {"3", "4"}
     assert len({pick(served, "", "a customer")[0] for _ in range(20)}) == 1
-    with pytest.raises(VersionNotFound, match="it has 3, 4"):
+    with pytest.raises(VersionNotServed, match="it has 3, 4"):
         pick(served, "5", None)
 
 
