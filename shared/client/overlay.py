@@ -25,6 +25,12 @@ _READ: Final = ("JPEG", "PNG", "WEBP")
 _ORIENTATION: Final = 0x0112
 _TRANSLUCENT: Final = 105
 _LONGEST_LABEL: Final = 24
+_MOST_LABELS: Final = 20
+"""Beyond, as over a grid's objects, labels would cover what they name."""
+
+_LEGIBLE: Final = 800
+"""Pixels: a smaller photo is enlarged by a whole number as far as this, or labels would cover it."""
+
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 Colour: TypeAlias = tuple[int, int, int]
@@ -65,18 +71,24 @@ class Photo:
 
 
 def save_overlay(photo: Photo, answer: SegmentOut, to: Path, prompts: Sequence[Prompt] = ()) -> Path:
-    """The photo with all masks, their windows, ``prompts`` and confidences. The ending of ``to`` decides the format."""
+    """The photo with all masks, their windows, ``prompts`` and confidences; a small photo is enlarged by a whole number.
+
+    The ending of ``to`` decides the format.
+    """
     picture = photo.upright()
+    scale = max(1, _LEGIBLE // max(picture.size))
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
     line = max(1, round(max(picture.size) / 450))
     for number, found in sorted(enumerate(answer.objects), key=lambda each: -each[1].area):  # small ones are not covered
-        _paint_mask(picture, found, colour_of(number), line)
+        _paint_mask(picture, found, colour_of(number), line, scale)
     draw = ImageDraw.Draw(picture, "RGBA")
     for number, found in enumerate(answer.objects):
         prompt = prompts[number] if number < len(prompts) else None
-        _draw_marks(draw, found, prompt, colour_of(number), line)
-    for number, found in enumerate(answer.objects):  # last, so that nothing covers what is to be read
+        _draw_marks(draw, found, prompt, colour_of(number), line, scale)
+    named = answer.objects if len(answer.objects) <= _MOST_LABELS else []
+    for number, found in enumerate(named):  # last, so that nothing covers what is to be read
         if found.mask is not None:
-            _draw_label(draw, picture.size, found, colour_of(number))
+            _draw_label(draw, picture.size, found, colour_of(number), scale)
     handle, temporary = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
     os.close(handle)
     picture.save(temporary, FORMATS[to.suffix.lower()], quality=92)
@@ -133,8 +145,9 @@ def _png(found: ObjectOut) -> bytes:
         raise UnexpectedAnswer(f"The mask of object {found.id} is no base64.") from exc
 
 
-def _paint_mask(picture: Image.Image, found: ObjectOut, colour: Colour, line: int) -> None:
-    mask = mask_of(found, picture.size)
+def _paint_mask(picture: Image.Image, found: ObjectOut, colour: Colour, line: int, scale: int) -> None:
+    mask = mask_of(found, (picture.width // scale, picture.height // scale))
+    mask = None if mask is None else mask.resize(picture.size, Image.Resampling.NEAREST)
     place = mask.getbbox() if mask is not None else None
     if mask is None or place is None:
         return
@@ -147,25 +160,28 @@ def _paint_mask(picture: Image.Image, found: ObjectOut, colour: Colour, line: in
         picture.paste(shade, area, ImageChops.subtract(wide, narrow))
 
 
-def _draw_marks(draw: ImageDraw.ImageDraw, found: ObjectOut, prompt: Prompt | None, colour: Colour, line: int) -> None:
+def _draw_marks(
+    draw: ImageDraw.ImageDraw, found: ObjectOut, prompt: Prompt | None, colour: Colour, line: int, scale: int
+) -> None:
     """The window thinly, the box, and the point as a dot that is seen on any ground."""
     window, grid_point = found.window, found.point
     if prompt is not None:
-        draw.rectangle((window.x0, window.y0, window.x1 - 1, window.y1 - 1), outline=(*colour, 120), width=line)
+        edges = (window.x0, window.y0, window.x1, window.y1)
+        draw.rectangle([scale * edge for edge in edges], outline=(*colour, 120), width=line)
         if prompt.box is not None:
-            draw.rectangle(prompt.box, outline=(255, 255, 255, 230), width=line)
+            draw.rectangle([scale * edge for edge in prompt.box], outline=(255, 255, 255, 230), width=line)
     point = prompt.point if prompt is not None else grid_point
     if point is not None:
-        x, y = point[0] + 0.5, point[1] + 0.5
+        x, y = (point[0] + 0.5) * scale, (point[1] + 0.5) * scale
         for radius, shade in ((4.5 * line, (0, 0, 0)), (3.5 * line, (255, 255, 255)), (2 * line, colour)):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=shade)
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], found: ObjectOut, colour: Colour) -> None:
+def _draw_label(draw: ImageDraw.ImageDraw, size: tuple[int, int], found: ObjectOut, colour: Colour, scale: int) -> None:
     """Name and confidence above the object, or in it where the picture ends."""
     name = "".join(char for char in found.label or found.id if char.isprintable())[:_LONGEST_LABEL]
     text, font = f"{name} {found.confidence:.2f}", ImageFont.load_default(max(10, round(max(size) / 50)))
-    x, y, _, _ = found.box or (found.window.x0, found.window.y0, found.window.x1, found.window.y1)
+    x, y = (scale * edge for edge in (found.box or (found.window.x0, found.window.y0))[:2])
     left, top, right, low = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, low - top + 6
     at_x = max(0, min(x, size[0] - width))

@@ -85,4 +85,4 @@ def test_the_command_line_writes_what_it_saw(
     assert ended.value.code == 0, said.err
     assert "net/1 (onnxruntime), deployment default" in said.out
     with Image.open(photo.parent / "photo-overlay.png") as drawn:
-        assert drawn.size == (200, 120)
+        assert drawn.size == (800, 480)

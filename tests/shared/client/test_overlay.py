@@ -61,10 +61,11 @@ def test_a_photo_that_was_cut_off_cannot_be_drawn_on(tmp_path: Path) -> None:
 def test_the_mask_is_tinted_and_outlined_and_the_rest_is_the_photo(tmp_path: Path) -> None:
     photo = a_photo(tmp_path / "a.png")
     pixels = np.asarray(Image.open(save_overlay(photo, an_answer(), tmp_path / "over.png")).convert("RGB")).astype(int)
-    assert tuple(pixels[110, 150]) == GREY, "far from the object nothing changes"
-    inside, colour = pixels[60, 40], np.array(colour_of(0))
+    assert pixels.shape == (600, 800, 3), "a small photo is enlarged by a whole number"
+    assert tuple(pixels[550, 750]) == GREY, "far from the object nothing changes"
+    inside, colour = pixels[275, 200], np.array(colour_of(0))
     assert abs(inside - colour).sum() < abs(np.array(GREY) - colour).sum()
-    assert tuple(pixels[60, 20]) == tuple(colour), "its edge has the full colour"
+    assert tuple(pixels[300, 100]) == tuple(colour), "its edge has the full colour"
 
 
 def test_the_point_is_marked_where_it_was_set(tmp_path: Path) -> None:
@@ -87,6 +88,16 @@ def test_the_ending_decides_the_format(tmp_path: Path, name: str) -> None:
 def test_any_label_can_be_drawn(tmp_path: Path, label: str) -> None:
     answer = an_answer(an_object(label=label, box=[0, 0, 160, 120]))
     assert save_overlay(a_photo(tmp_path / "a.png"), answer, tmp_path / "over.png").stat().st_size
+
+
+def test_labels_are_left_out_where_they_would_cover_everything(tmp_path: Path) -> None:
+    photo = a_photo(tmp_path / "a.png")
+    few, many = [an_object(box=[100, 90, 150, 110])], [an_object(number, box=[100, 90, 150, 110]) for number in range(30)]
+    few_pixels, many_pixels = (
+        np.asarray(Image.open(save_overlay(photo, an_answer(*found), tmp_path / "over.png"))) for found in (few, many)
+    )
+    assert (few_pixels[400:450, 500:] != GREY).any()
+    assert (many_pixels[400:450, 560:] == GREY).all()
 
 
 def test_neighbouring_colours_differ(tmp_path: Path) -> None:

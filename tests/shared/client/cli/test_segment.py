@@ -69,7 +69,7 @@ def test_the_overlay_and_the_masks_are_written(run_scripted: Run, answering: Any
     assert ended.code == 0, ended.err
     assert str(over) in ended.err
     with Image.open(over) as drawn, Image.open(masks / "photo-0.png") as mask:
-        assert drawn.size == mask.size == (160, 120)
+        assert (drawn.size, mask.size) == ((800, 600), (160, 120))
 
 
 def test_a_folder_gets_a_picture_named_after_the_photo(run_scripted: Run, answering: Any, photo: str, tmp_path: Path) -> None:
