@@ -12,6 +12,7 @@ BENCH_ARGS ?=## which benchmarks, as prepare; all by default. Of bench-distillat
 BENCH_SMALL ?=## 1: the short form of benchmarks that have one
 DEMO_ARGS ?=## further arguments of `picofleet demo`, as --samples 2000
 UP_ARGS ?=## further arguments of `picofleet up`, as --data-root /data
+SOAK_SECONDS ?= 600## how long the inference service is kept at full load
 FUZZ_SECONDS ?= 600## how long the readers of packages and rpk files are fuzzed
 TOOLCHAIN_ARGS ?=## further arguments of `picofleet toolchain install`
 NAME ?=## what a new migration changes
@@ -31,6 +32,7 @@ EXTRAS := services,serving,openvino,signing,workers,embedded,dev
 
 bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
+soak: export SOAK_SECONDS := $(SOAK_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
 demo up toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
@@ -100,6 +102,10 @@ bench: $(STAMP) ## tables of speed and memory, with the plain way beside ours
 
 bench-distillation: $(STAMP) ## does a teacher help? takes hours, goes on where it was (BENCH_ARGS=--help)
 	@$(BIN)/python -m tests.bench.bench_gain $(BENCH_ARGS)
+
+.PHONY: soak
+soak: $(STAMP) ## the inference service at full load with a hot swap every 20 s: no request may fail, no memory leak (10 minutes)
+	@$(BIN)/python -m tests.bench.soak
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## random changes to packages and rpk files: their readers must not crash, hang or grow (10 minutes)

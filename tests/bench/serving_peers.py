@@ -49,14 +49,14 @@ class Contender(Protocol):
 
 
 class Bare:
-    """The loop without a service."""
+    """The loop without a service; ``run_only``: only the network's run."""
 
-    name = "bare loop"
-
-    def __init__(self, network: Path, tasks: Sequence[Task], folder: Path) -> None:
+    def __init__(self, network: Path, tasks: Sequence[Task], folder: Path, *, run_only: bool = False) -> None:
+        self.name = "session.run" if run_only else "bare loop"
         lines = [json.dumps({"jpeg": task.jpeg.hex(), "x": task.x, "y": task.y}).encode() for task in tasks]
         write_requests(folder / "bare.jsonl", [Request(line) for line in lines])
         command = [sys.executable, "-m", "tests.bench.peers.bare", str(network), str(folder / "bare.jsonl")]
+        command += ["run"] if run_only else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
     def turn(self, turn: Turn) -> Result:
