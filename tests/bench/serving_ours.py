@@ -67,6 +67,7 @@ class Inference:
         settings = {
             "DATABASE_URL": f"sqlite:///{folder}/inference.db",
             "CACHE_DIR": str(cache.root),
+            "FEEDBACK_URL": str(folder / "feedback"),
             "JOBS_URL": f"http://127.0.0.1:{jobs.port}",
             "API_KEY": jobs.key,
             "PORT": str(self.port),
