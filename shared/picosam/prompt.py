@@ -240,6 +240,12 @@ def to_input(windows: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(planes, dtype=np.float32) * np.float32(INPUT_SCALE)
 
 
+def from_input(inputs: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The inverse of ``to_input``; what is no whole pixel value becomes the nearest one."""
+    pixels = np.rint(inputs / np.float32(INPUT_SCALE)).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
 def extract_mask(mask: MaskArray, window: Window, size: int = INPUT_SIZE) -> MaskArray:
     """The window's part of a mask: bool [size, size], nearest pixel. Outside the image nothing is object."""
     rows, columns = window.y0 + _nearest(window.height, size), window.x0 + _nearest(window.width, size)

@@ -55,8 +55,9 @@ def _drop_gone(services: Services, wanted: list[Wanted]) -> None:
         services.shadows.forget(name)
         services.drift.forget(name)
         services.convergence.forget(name)
-        with suppress(KeyError):
-            services.metrics.generation.remove(name)
+        for gauge in (services.metrics.generation, services.metrics.inside):
+            with suppress(KeyError):
+                gauge.remove(name)
         log.info("deployment.dropped", deployment=name)
 
 
@@ -109,6 +110,8 @@ def _swap(services: Services, wanted: Wanted, served: Served) -> None:
     services.table.put(served)
     services.convergence.forget(wanted.name)
     services.metrics.generation.labels(wanted.name).set(wanted.generation)
+    desk = served.desk
+    services.metrics.inside.labels(wanted.name).set_function(lambda: desk.inside)
     _report(services, wanted, ReplicaState.READY)
     log.info("deployment.served", deployment=wanted.name, generation=wanted.generation)
 

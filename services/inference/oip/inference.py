@@ -9,12 +9,14 @@ from typing import Generic, TypeVar
 from services.inference.engine.errors import outcome_of
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.runners import Logits
+from services.inference.engine.served import Served
 from services.inference.metrics import Metrics
 from services.inference.oip import versions
 from services.inference.oip.messages import InferRequest
 from services.inference.oip.tensors import check_logits, to_inputs
 from services.inference.runtime import Services
 from shared.kit.problems import Problem
+from shared.picosam.prompt import from_input
 
 T = TypeVar("T")
 
@@ -57,7 +59,7 @@ async def infer(
     outcome = "failed"
     try:
         turn = await served.desk.do(
-            lambda alone: _work(loaded, called, decode, encode, alone=alone),
+            lambda alone: _work(services, served, loaded, called, decode, encode, alone=alone),
             deadline_s=deadline_s if within_s is None else min(deadline_s, within_s),
         )
         outcome = "answered"
@@ -69,11 +71,16 @@ async def infer(
         raise
     finally:
         services.metrics.requests.labels(served.name, loaded.model, outcome).inc()
-    _note(services.metrics, served.name, turn.result.windows, turn.result.stages | {"queue": turn.waited_s})
+    stages = {"queue": turn.waited_s} | turn.result.stages
+    _note(services.metrics, served.name, turn.result.windows, stages)
+    if services.tracing is not None:
+        services.tracing.stages(stages)
     return turn.result.answer
 
 
 def _work(
+    services: Services,
+    served: Served,
     loaded: LoadedVersion,
     called: str,
     decode: Callable[[], InferRequest],
@@ -88,6 +95,8 @@ def _work(
     logits = check_logits(loaded.run(inputs, alone=alone))
     ran = time.perf_counter()
     answer = encode(request, called, logits)
+    if served.shadow is not None:
+        services.shadows.offer(served, from_input(inputs), logits)
     stages = {"decode": decoded - begun, "run": ran - decoded, "encode": time.perf_counter() - ran}
     return _Timed(answer, len(inputs), stages)
 

@@ -16,11 +16,13 @@ from shared.picosam.prompt import (
     cell_edges,
     extract,
     extract_mask,
+    from_input,
     paste,
     point_window,
     prompt_point,
     share_of_width,
     snap_point,
+    to_input,
     window_for,
 )
 
@@ -364,3 +366,9 @@ def test_the_edges_of_a_cell_are_those_of_what_is_pasted_for_it(prompt, side, ce
     filled = np.zeros(shape, dtype=np.bool_)
     filled[rows[cell[0]] : rows[cell[0] + 1], columns[cell[1]] : columns[cell[1] + 1]] = True
     assert (paste(mask, window, shape) == filled).all()
+
+
+def test_pixels_come_back_from_the_network_s_input():
+    windows = np.arange(2 * 8 * 8 * 3, dtype=np.uint32).astype(np.uint8).reshape(2, 8, 8, 3)
+    assert (from_input(to_input(windows)) == windows).all()
+    assert from_input(np.asarray([[[[-1.0]], [[0.5001]], [[2.0]]]], np.float32)).ravel().tolist() == [0, 128, 255]
