@@ -44,11 +44,13 @@ from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 from shared.kit.tracing import Tracing, install_tracing
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (health, segmentation, feedback, deployments, open_inference)
+ROUTERS: Final[tuple[APIRouter, ...]] = (segmentation, open_inference, health, feedback, deployments)
 LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
 
 _FIRST_TICK_S: Final = 20.0
 """So long the service waits at its start for what it served before; then it answers all the same."""
+
+_HOT: Final = ("/v1/segment", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
 _JSON_OVERHEAD: Final = 1 << 20
 """Prompts and base64's padding beside an image."""
@@ -74,7 +76,7 @@ def create_app(settings: InferenceSettings) -> FastAPI:
         streamed={"/v2/": settings.max_oip_bytes},
     )
     app.add_middleware(OipErrors)
-    app.add_middleware(Observed, registry=registry)
+    app.add_middleware(Observed, registry=registry, unlogged=_HOT)
     app.state.tracing = install_tracing(app, service="picofleet-inference", endpoint=settings.otlp_endpoint)
     describe_problems(app, SegmentIn, FeedbackIn)
     return app

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Collection
 from typing import Final
 
 import structlog
@@ -18,10 +19,13 @@ _QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Observed:
-    """ASGI middleware. Metrics are labelled by route template, not by path, so that labels have few values."""
+    """ASGI middleware. Metrics are labelled by route template, not by path, so that labels have few values.
 
-    def __init__(self, app: ASGIApp, *, registry: CollectorRegistry) -> None:
-        self._app = app
+    ``unlogged``: route templates whose successful answers are counted but leave no line: there are hundreds a second.
+    """
+
+    def __init__(self, app: ASGIApp, *, registry: CollectorRegistry, unlogged: Collection[str] = ()) -> None:
+        self._app, self._unlogged = app, frozenset(unlogged)
         labels = ["method", "route", "status"]
         self._requests = Counter("picofleet_http_requests", "Requests answered", labels, registry=registry)
         self._seconds = Histogram("picofleet_http_seconds", "Time to the answer's last byte", labels[:2], registry=registry)
@@ -51,7 +55,7 @@ class Observed:
         route = getattr(scope.get("route"), "path", "none")
         self._requests.labels(scope["method"], route, str(status)).inc()
         self._seconds.labels(scope["method"], route).observe(seconds)
-        if scope["path"] not in _QUIET:
+        if scope["path"] not in _QUIET and (status >= 400 or route not in self._unlogged):
             log.info("http.answered", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
 
 

@@ -16,7 +16,7 @@ from shared.contracts.deployments import STICKY_HEADER
 from shared.contracts.keys import Scope
 from shared.kit.auth import OperatorActor, requires
 from shared.kit.problems import BadRequest
-from shared.kit.remote_keys import requires_at_once
+from shared.kit.remote_keys import AtOnceRoute, requires_at_once
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -72,7 +72,13 @@ def _of_model(method: str, suffix: str = "", **extra: Any) -> Callable[[Handler]
             parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
             described = {"parameters": parameters} | extra
             router.add_api_route(
-                path + suffix, handler, methods=[method], dependencies=_VIEWER, responses=_ERROR, openapi_extra=described
+                path + suffix,
+                handler,
+                methods=[method],
+                dependencies=_VIEWER,
+                responses=_ERROR,
+                openapi_extra=described,
+                route_class_override=AtOnceRoute,
             )
         return handler
 

@@ -1,9 +1,9 @@
 """Route of segmentation."""
 
 from functools import partial
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
@@ -26,13 +26,20 @@ from shared.kit.problems import (
     Unauthorized,
     problem_responses,
 )
-from shared.kit.remote_keys import KeysAway, requires_at_once
+from shared.kit.remote_keys import AtOnceRoute, KeysAway, requires_at_once
 
-router = APIRouter(tags=["segmentation"])
+router = APIRouter(tags=["segmentation"], route_class=AtOnceRoute)
 
 _AT_ONCE: Final = 1 << 20
 """Bytes of a body that are parsed on the event loop: in less time than a thread takes to begin."""
 
+_STICKY: Final = {
+    "name": STICKY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "the same value, the same version of the deployment's",
+}
 _PROBLEMS: Final = (
     BadForm, InvalidJson, Unauthorized, Forbidden, DeploymentNotFound, PayloadTooLarge, ImageTooLarge, UnsupportedBody,
     InvalidRequest, BadImage, Overloaded, DeploymentNotReady, KeysAway, DeadlineExceeded,
@@ -43,17 +50,17 @@ _PROBLEMS: Final = (
     "/v1/segment",
     response_model=SegmentOut,
     responses=problem_responses(*_PROBLEMS),
-    openapi_extra={"requestBody": body_schema(SegmentIn)},
+    openapi_extra={"requestBody": body_schema(SegmentIn), "parameters": [_STICKY]},
     dependencies=[requires_at_once(Scope.VIEWER)],
 )
-async def segment_image(request: Request, key: Annotated[str | None, Header(alias=STICKY_HEADER)] = None) -> Response:
+async def segment_image(request: Request) -> Response:
     """Masks of the objects that the prompts mean: points or boxes in pixels of the upright image."""
-    services = get_services(request)  # not a dependency: a plain function costs a thread
+    services = get_services(request)
     body = await request.body()
     read = partial(read_body, request.headers.get("content-type", ""), body, SegmentIn)
     asked = read() if len(body) <= _AT_ONCE else await run_in_threadpool(read)
     served = services.table.get(asked.wanted.deployment)
-    loaded = served.choose(key)
+    loaded = served.choose(request.headers.get(STICKY_HEADER))
     return await _counted(services, served, loaded, asked)
 
 
