@@ -74,7 +74,7 @@ def list_all(session: SessionDep, page: PageDep, deployment: Annotated[Name | No
     "/datasets",
     status_code=status.HTTP_201_CREATED,
     response_model=FeedbackDatasetOut,
-    responses=problem_responses(NoFeedback, DatasetRefused, IdempotencyConflict, ModelsAway),
+    responses=problem_responses(InvalidJson, NoFeedback, DatasetRefused, IdempotencyConflict, ModelsAway),
 )
 def make_dataset(
     body: FeedbackDatasetIn,

@@ -140,7 +140,7 @@ class ClientFactory:
         from shared.client.sdk import PicofleetClient  # 0.2 s, which a start with all models in the cache need not pay
 
         key = self._key_file.read_text().strip() if self._key_file is not None else self._key
-        return PicofleetClient(self._url, key, timeout_s=20, retries=1)
+        return PicofleetClient(self._url, key, timeout_s=20, retries=0)
 
 
 def _require_network(model: str, version: VersionOut) -> None:

@@ -3,7 +3,6 @@
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import status_code_conformance
 
 _EXAMPLES = 12
@@ -38,6 +37,7 @@ def _fuzz(route, url, headers):
     def sends(data):
         case = data.draw(route.as_strategy())
         response = case.call(base_url=url, headers=headers, timeout=30)
-        case.validate_response(response, checks=[not_a_server_error, status_code_conformance])
+        assert response.status_code != 500, response.text  # 503 and 504 are answers, where the description has them
+        case.validate_response(response, checks=[status_code_conformance])
 
     sends()
