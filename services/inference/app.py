@@ -24,6 +24,7 @@ from services.inference.feedback.loops import LOOPS as FEEDBACK_LOOPS
 from services.inference.feedback.router import router as feedback
 from services.inference.metrics import Metrics
 from services.inference.oip.errors import OipErrors
+from services.inference.oip.router import infer_router as infer
 from services.inference.oip.router import router as open_inference
 from services.inference.registry.store import ClientFactory, ModelStore
 from services.inference.runtime import ServiceLoop, Services
@@ -44,7 +45,7 @@ from shared.kit.problems import describe_problems, install_problem_handlers
 from shared.kit.remote_keys import RemoteKeys
 from shared.kit.tracing import Tracing, install_tracing
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (segmentation, open_inference, health, feedback, deployments)
+ROUTERS: Final[tuple[APIRouter, ...]] = (segmentation, infer, open_inference, health, feedback, deployments)
 LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
 
 _FIRST_TICK_S: Final = 20.0
