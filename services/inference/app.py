@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
@@ -50,6 +51,9 @@ LOOPS: Final[tuple[ServiceLoop, ...]] = (*DEPLOYMENT_LOOPS, *FEEDBACK_LOOPS)
 
 _FIRST_TICK_S: Final = 20.0
 """So long the service waits at its start for what it served before; then it answers all the same."""
+
+_GRPC: Final = "services.inference.oip.grpc_server"
+"""Imported by those alone who want it."""
 
 _HOT: Final = ("/v1/segment", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
@@ -124,6 +128,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.authenticate, app.state.keys = services.keys.authenticate, services.keys
     app.state.probes, app.state.needed = _probes(services), frozenset({"database"})
     runner.start(services)
+    if settings.grpc_port is not None:
+        await run_in_threadpool(import_module, _GRPC)  # 0.4 s, while the loop's thread loads networks
     if settings.run_loops:
         await run_in_threadpool(services.convergence.tried.wait, _FIRST_TICK_S)
     try:
@@ -138,8 +144,7 @@ async def _grpc(app: FastAPI, settings: InferenceSettings) -> AsyncIterator[None
     if settings.grpc_port is None:
         yield
         return
-    from services.inference.oip import grpc_server  # 0.4 s, for those who want it
-
+    grpc_server = import_module(_GRPC)
     server = await grpc_server.start(app, host=settings.host, port=settings.grpc_port, max_bytes=settings.max_oip_bytes)
     app.state.grpc_port = server.port
     try:

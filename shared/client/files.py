@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from shared.client.errors import DownloadError, Unusable
+from shared.contracts.base import digest_of_file
 
 CHUNK: Final = 1 << 20
 Progress = Callable[[int, int | None], None]
@@ -31,8 +32,7 @@ def file_chunks(path: Path, on_progress: Progress | None = None) -> Iterator[byt
 def file_digest(path: Path) -> str:
     """``sha256:...`` of a file; Unusable if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return digest_of_file(path)
     except OSError as exc:
         raise Unusable(f"{path} cannot be read: {exc.strerror}", hint="Name an existing file that you may read.") from exc
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import uuid
+from pathlib import Path
 from typing import Annotated, Final
 
 import uuid_utils
@@ -69,6 +70,12 @@ Timestamp = AwareDatetime
 def digest_of(content: bytes) -> str:
     """The blob name of ``content``."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def digest_of_file(path: Path) -> str:
+    """The blob name of a file's content, read piece by piece. OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def is_digest(text: str) -> bool:

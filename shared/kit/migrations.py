@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from alembic import command, context
-from alembic.autogenerate.api import AutogenContext
-from alembic.config import Config
-from sqlalchemy import JSON, Connection, Enum, MetaData, text
+from sqlalchemy import JSON, Connection, Engine, Enum, MetaData, inspect, text
 
 from shared.kit.database import UtcDateTime, make_engine
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+    from alembic.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +24,42 @@ class Migrations:
         """Run what is missing, all in one transaction. Others that migrate wait and then find nothing to do."""
         engine = make_engine(database_url)
         try:
+            if self._is_newest(engine):
+                return
             with engine.begin() as connection:  # in SQLite this takes the write lock
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": self.lock})
+                from alembic import command
+
                 command.upgrade(self.config(connection), "head")
         finally:
             engine.dispose()
 
+    @property
+    def newest(self) -> str:
+        """The last revision: they are numbered, 0001 and so on, and their files named so."""
+        return max(path.name.partition("_")[0] for path in (self.folder / "versions").glob("[0-9]*.py"))
+
+    def _is_newest(self, engine: Engine) -> bool:
+        """Asked without Alembic, whose import takes as long as much of a service's start."""
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return False
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == self.newest
+
     def write(self, database_url: str, message: str) -> None:
         """Write a revision with what the tables have and the migrated database lacks; read it before committing it."""
         engine = make_engine(database_url)
+        from alembic import command
+
         with engine.begin() as connection:
             command.revision(self.config(connection), message, autogenerate=True)
         engine.dispose()
 
-    def config(self, connection: Connection) -> Config:
+    def config(self, connection: Connection) -> "Config":
         """Alembic's, for commands on ``connection``."""
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(self.folder).replace("%", "%%"))
         config.set_main_option("file_template", "%%(year)d_%%(month).2d_%%(day).2d_%%(slug)s")
@@ -48,6 +69,8 @@ class Migrations:
 
 def run(tables: MetaData) -> None:
     """What a service's ``env.py`` calls: migrate inside the transaction that is open on the given connection."""
+    from alembic import context
+
     connection: Connection = context.config.attributes["connection"]
     batch = connection.dialect.name == "sqlite"  # SQLite cannot alter a table: Alembic copies it
     context.configure(
@@ -56,7 +79,7 @@ def run(tables: MetaData) -> None:
     context.run_migrations()
 
 
-def _render(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
+def _render(kind: str, item: Any, autogen: "AutogenContext") -> str | Literal[False]:
     """Write our column types by their names, and enumerations as the text that they are; the rest as Alembic does."""
     if kind != "type":
         return False

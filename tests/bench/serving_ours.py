@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.inference.engine.loaded import digest_of_file
 from services.inference.registry.store import StoredVersion
+from shared.contracts.base import digest_of_file
 from shared.contracts.serving import NETWORK_FILE
 from shared.kit.cache import Cache
 from shared.picosam.prompt import to_input

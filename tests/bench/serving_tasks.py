@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.inference.engine.loaded import digest_of_file
+from shared.contracts.base import digest_of_file
 from shared.contracts.datasets import GeneratorSource
 from shared.contracts.quantization import CpuOptions
 from shared.contracts.serving import CONFIG_FILE, NETWORK_FILE, SERVING_FILE, Golden, ServedConfig, ServingCard

@@ -1,6 +1,5 @@
 """The teacher that a distillation job names: its weights from wherever they are, looked at before anything else is done."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from shared.contracts.base import digest_of_file
 from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, Checkpoint, DistillationSpec, ModelTeacher, SamTeacher
 from shared.picosam.placement import place
 from shared.picosam.teachers.base import Teacher
@@ -29,7 +29,7 @@ def teacher_digest(ctx: JobContext, spec: DistillationSpec) -> str:
     """Names the teacher that ``make_teacher`` would build. Of a registered model this reads its weights, a few megabytes."""
     teacher = spec.teacher
     if isinstance(teacher, ModelTeacher):
-        return registered_digest(_file_digest(_registered_file(ctx)))
+        return registered_digest(digest_of_file(_registered_file(ctx)))
     weights = teacher.checkpoint.digest if teacher.checkpoint else f"random:{spec.recipe.seed}"
     return sam_digest(teacher.size, weights, teacher.masks)
 
@@ -43,7 +43,7 @@ def make_teacher(ctx: JobContext, spec: DistillationSpec) -> Teacher:
     device, bf16 = placement.device, placement.bf16
     if isinstance(teacher, ModelTeacher):
         path = _registered_file(ctx)
-        return load_registered(path, weights=_file_digest(path), placement=placement)
+        return load_registered(path, weights=digest_of_file(path), placement=placement)
     if teacher.checkpoint is None:
         if not teacher.allow_random_weights:
             raise _no_checkpoint(teacher)
@@ -100,7 +100,7 @@ def _fetch(ctx: JobContext, url: str, digest: str, path: Path) -> None:
                 problem = exc
         else:
             raise _unreachable(url, problem or "no answer")
-    if (found := _file_digest(path)) != digest:
+    if (found := digest_of_file(path)) != digest:
         hint = "The file there is not the one that the job names. Check teacher.checkpoint.digest and url."
         raise JobFailed("wrong_checkpoint", f"{url} is {found}, and not {digest}.", hint)
 
@@ -141,8 +141,3 @@ def _registered_file(ctx: JobContext) -> Path:
         inputs.model_file(ctx, ctx.claim.models["teacher"], partial)
         partial.replace(path)
     return path
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.contracts.base import digest_of_file
 from shared.contracts.serving import NETWORK_FILE, SERVING_FILE, Golden, ServingCard
-from shared.kit.packages.folder import digest_of_file
 from shared.picosam.calibrating import Confidence, varied
 from shared.picosam.evaluation.networks import OnnxNetwork
 from shared.picosam.weights import ModelConfig

@@ -16,7 +16,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from shared.kit.packages.folder import digest_of_file
+from shared.contracts.base import digest_of_file
 from workers.packaging.history import Data
 from workers.packaging.made import Made, memory_figures
 

@@ -1,7 +1,6 @@
 """A version of a model, loaded, checked and warm: what requests are answered with."""
 
 import base64
-import hashlib
 import io
 import itertools
 import time
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.inference.engine.errors import Damaged, WrongDigest, WrongNetwork
 from services.inference.engine.runners import Inputs, Logits, Opened, Runner, open_runner
+from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import Engine
 from shared.contracts.serving import CONFIG_FILE, NETWORK_FILE, SERVING_FILE, Golden, ServedConfig, ServingCard
 from shared.picosam.errors import BadWeights
@@ -80,12 +80,6 @@ def load(folder: Path, model: str, engine: Engine, *, digest: str | None, thread
 def read_config(folder: Path) -> ServedConfig:
     """A version's config.json. Unusable if it is missing or strange."""
     return _read(folder / CONFIG_FILE, ServedConfig)
-
-
-def digest_of_file(path: Path) -> str:
-    """sha256:... of a file's content."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _read(path: Path, contract: type[M]) -> M:

@@ -10,10 +10,9 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from services.inference.engine.errors import Damaged, WrongDigest
-from services.inference.engine.loaded import digest_of_file
 from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServable
 from shared.client.errors import ClientError, NotReachable, ProblemError
-from shared.contracts.base import Digest
+from shared.contracts.base import Digest, digest_of_file
 from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, ModelOut, VersionOut
 from shared.contracts.serving import CONFIG_FILE, NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE
 from shared.kit.cache import Cache

@@ -1,6 +1,5 @@
 """A package as a folder: what lies in it, and how it is written."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.contracts.base import digest_of_file
 from shared.contracts.packages import (
     MANIFEST,
     MAX_FILE_BYTES,
@@ -107,12 +107,6 @@ def check_file(path: Path, expected: PackageFile) -> None:
     digest = digest_of_file(path)
     if digest != expected.digest:
         raise FileDiffers(f"{expected.path} is {digest}, not {expected.digest}", file=expected.path)
-
-
-def digest_of_file(path: Path) -> str:
-    """``sha256:...`` of a file."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_package(folder: Path, facts: PackageFacts, contents: Mapping[str, bytes | Path]) -> PackageManifest:

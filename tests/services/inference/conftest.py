@@ -15,7 +15,7 @@ from PIL import Image
 
 from services.inference.app import create_app
 from services.inference.engine.desk import Desk
-from services.inference.engine.loaded import LoadedVersion, digest_of_file, load
+from services.inference.engine.loaded import LoadedVersion, load
 from services.inference.engine.served import Part, Served
 from services.inference.migrate import upgrade
 from services.inference.runtime import Services
@@ -24,6 +24,7 @@ from services.jobs.app import create_app as create_jobs_app
 from services.jobs.keys.service import create_key
 from services.jobs.migrate import upgrade as upgrade_jobs
 from services.jobs.settings import JobsSettings
+from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import CpuTarget, Engine
 from shared.contracts.keys import KeyIn, Scope
 from shared.contracts.serving import Golden, ServedConfig, ServingCard

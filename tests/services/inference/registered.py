@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.inference.engine.loaded import digest_of_file
+from shared.contracts.base import digest_of_file
 from shared.contracts.serving import NETWORK_DIGEST_TAG
 from shared.contracts.training import WindowPolicy
 from shared.kit.mlflow_api import MlflowApi

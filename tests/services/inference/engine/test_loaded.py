@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from services.inference.engine.errors import Unusable, WrongDigest, WrongNetwork
-from services.inference.engine.loaded import digest_of_file, load
+from services.inference.engine.loaded import load
+from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import Engine
 
 OTHER = "sha256:" + "0" * 64
