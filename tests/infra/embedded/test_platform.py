@@ -78,7 +78,8 @@ def test_only_the_loopback_interface_is_listened_on(platform: Up) -> None:
         if connection.status == psutil.CONN_LISTEN
     ]
     assert len(listening) >= 3
-    assert set(listening) == {"127.0.0.1"}
+    # gRPC listens on an IPv6 socket, where an address of IPv4 is written ::ffff:127.0.0.1.
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
 def test_secrets_are_the_owners_alone(platform: Up) -> None:
