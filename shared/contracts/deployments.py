@@ -154,4 +154,4 @@ class DeploymentOut(Lenient):
 class RollbackIn(Strict):
     """`POST /v1/deployments/{name}/rollback`."""
 
-    generation: int | None = Field(default=None, ge=1, description="null: the one before")
+    generation: int | None = Field(default=None, ge=1, le=2**31 - 1, description="null: the one before")
