@@ -38,7 +38,7 @@ MOST_OFF_POINTS = 2
 LEAST_IOU = 0.99
 MODEL = r'"model":"([^"]+)"'
 VERSIONS = {"net/1": "a", "net/2": "b"}
-MOST_SECONDS_BACK = 10
+MOST_SECONDS_BACK = 30
 
 
 class Soak:
