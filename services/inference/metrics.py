@@ -1,8 +1,14 @@
 """What the service counts. Labels have few values: deployments and versions in use, never paths or keys."""
 
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.inference.engine.errors import DeadlineExceeded, Overloaded
+from shared.kit.problems import Problem
 
 STAGES: Final = ("queue", "decode", "window", "run", "encode")
 
@@ -52,3 +58,31 @@ class Metrics:
         self.shadow = Counter(
             "picofleet_inference_shadow", "Requests for the shadow by outcome", [*version, "outcome"], registry=registry
         )
+
+    @contextmanager
+    def counted(self, deployment: str, model: str) -> Iterator[None]:
+        """Count the request that the block answers, by what comes of it."""
+        outcome = "failed"
+        try:
+            yield
+            outcome = "answered"
+        except Problem as problem:
+            outcome = _outcome_of(problem)
+            raise
+        except asyncio.CancelledError:
+            outcome = "left"
+            raise
+        finally:
+            self.requests.labels(deployment, model, outcome).inc()
+
+    def ran(self, deployment: str, windows: int, stages: Mapping[str, float]) -> None:
+        """A request was answered: its windows, and the seconds of its stages."""
+        self.windows.labels(deployment).observe(windows)
+        for stage, seconds in stages.items():
+            self.stage.labels(deployment, stage).observe(seconds)
+
+
+def _outcome_of(problem: Problem) -> str:
+    if isinstance(problem, Overloaded):
+        return "overloaded"
+    return "late" if isinstance(problem, DeadlineExceeded) else "invalid"

@@ -16,13 +16,12 @@ import structlog
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from shared.contracts.keys import KeyOut, Scope
-from shared.kit.auth import Actor, Credentials, authenticated, check_scope, hash_secret
-from shared.kit.problems import Unavailable
+from shared.kit.auth import Actor, Credentials, check_scope, hash_secret, is_secret
+from shared.kit.problems import Unauthorized, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -94,12 +93,24 @@ class RemoteKeys:
                 self._known.popitem(last=False)
 
 
-async def authenticated_at_once(request: Request, credentials: Credentials) -> Actor:
-    """As ``authenticated``, but a key that ``app.state.keys`` remembers costs no hop to a thread and back."""
-    keys: RemoteKeys = request.app.state.keys
-    actor = keys.remembered(credentials.credentials) if credentials is not None else None
+async def admitted(keys: RemoteKeys, authorization: str | None) -> Actor:
+    """The caller behind an ``Authorization`` header, as ``authenticated`` finds it; a key that ``keys`` remembers costs no hop
+    to a thread and back. Unauthorized, KeysAway.
+    """
+    scheme, _, secret = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Unauthorized("The request carries no key.")
+    actor = keys.remembered(secret)
+    if actor is None and is_secret(secret):
+        actor = await run_in_threadpool(keys.authenticate, secret)
     if actor is None:
-        return await run_in_threadpool(authenticated, request, credentials)
+        raise Unauthorized("The key is unknown, revoked or expired.")
+    return actor
+
+
+async def authenticated_at_once(request: Request, _: Credentials) -> Actor:
+    """The caller of a request to an app that has ``app.state.keys``. The credentials are declared for the description."""
+    actor = await admitted(request.app.state.keys, request.headers.get("authorization"))
     request.state.actor = actor
     return actor
 
@@ -116,17 +127,11 @@ class AtOnceRoute(APIRoute):
         endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
-            check_scope(await authenticated_at_once(request, _credentials(request)), Scope.VIEWER)
+            check_scope(await authenticated_at_once(request, None), Scope.VIEWER)
             answer: Response = await endpoint(request)
             return answer
 
         return handle
-
-
-def _credentials(request: Request) -> Credentials:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    is_bearer = scheme.lower() == "bearer" and bool(secret)
-    return HTTPAuthorizationCredentials(scheme=scheme, credentials=secret) if is_bearer else None
 
 
 def requires_at_once(*scopes: Scope) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from services.inference.engine.masks import ious
 from services.inference.engine.runners import Logits
-from services.inference.engine.served import Served
+from services.inference.engine.served import Served, is_turn_of
 from services.inference.metrics import Metrics
 from shared.contracts.deployments import ShadowReport
 
@@ -21,7 +22,6 @@ AGREEING_IOU: Final = 0.9
 
 _MOST_WINDOWS: Final = 512
 """Waiting: 64 kB each."""
-_GOLDEN: Final = 0.6180339887498949
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Shadows:
             return
         with self._changed:
             tally = self._tally(served, served.shadow.model)
-            if next(tally.turn) * _GOLDEN % 1 >= served.spec.shadow.percent / 100:
+            if not is_turn_of(next(tally.turn), served.spec.shadow.percent):
                 return
             if self._closed or self._windows + len(windows) > _MOST_WINDOWS:
                 self._count(served, tally, "skipped")
@@ -168,7 +168,4 @@ class Shadows:
 def _compared(offer: _Offer) -> NDArray[np.float64]:
     """IoU per prompt; 1 where both see nothing."""
     assert offer.served.shadow is not None
-    answered, shadow = offer.logits > 0, offer.served.shadow.logits(offer.windows) > 0
-    shared = (answered & shadow).sum(axis=(1, 2))
-    union = (answered | shadow).sum(axis=(1, 2))
-    return np.where(union > 0, shared / np.maximum(union, 1), 1.0).astype(np.float64)
+    return ious(offer.logits > 0, offer.served.shadow.logits(offer.windows) > 0)

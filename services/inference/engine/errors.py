@@ -44,10 +44,3 @@ class DeadlineExceeded(Problem):
 
     status, title = 504, "Deadline exceeded"
     hint = "ask for a longer deadline_ms, or send fewer requests at a time"
-
-
-def outcome_of(problem: Problem) -> str:
-    """The word in the metrics for a request that was refused."""
-    if isinstance(problem, Overloaded):
-        return "overloaded"
-    return "late" if isinstance(problem, DeadlineExceeded) else "invalid"

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from services.inference.engine.errors import Damaged, WrongDigest, WrongNetwork
+from services.inference.engine.masks import ious
 from services.inference.engine.runners import Inputs, Logits, Opened, Runner, open_runner
 from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import Engine
@@ -63,11 +64,10 @@ def load(folder: Path, model: str, engine: Engine, *, digest: str | None, thread
 
     ``digest``: of model.onnx as the registry has it; None for versions registered without one.
     """
-    config = read_config(folder)
+    config = _read(folder / CONFIG_FILE, ServedConfig)
     card = _read(folder / SERVING_FILE, ServingCard) if (folder / SERVING_FILE).exists() else None
     network = folder / NETWORK_FILE
-    for wanted in filter(None, (digest, card.network_digest if card else None)):
-        _check_digest(network, wanted)
+    _check_digest(network, digest, card.network_digest if card else None)
     try:
         runner = open_runner(engine, network, config, threads=threads, processors=processors)
         step = _warm_up(runner, config.input_size)
@@ -77,11 +77,6 @@ def load(folder: Path, model: str, engine: Engine, *, digest: str | None, thread
     return LoadedVersion(model=model, engine=engine, config=config, card=card, runner=runner, step=step, golden_iou=iou)
 
 
-def read_config(folder: Path) -> ServedConfig:
-    """A version's config.json. Unusable if it is missing or strange."""
-    return _read(folder / CONFIG_FILE, ServedConfig)
-
-
 def _read(path: Path, contract: type[M]) -> M:
     try:
         return contract.model_validate_json(path.read_bytes())
@@ -89,9 +84,10 @@ def _read(path: Path, contract: type[M]) -> M:
         raise Damaged(f"{path.name} of this version cannot be read: {exc}"[:500], hint="Register the model again.") from exc
 
 
-def _check_digest(network: Path, wanted: str) -> None:
+def _check_digest(network: Path, *registered: str | None) -> None:
     found = digest_of_file(network)
-    if found != wanted:
+    wanted = next((each for each in registered if each not in (None, found)), None)
+    if wanted is not None:
         raise WrongDigest(
             f"{network.name} has the digest {found}, registered was {wanted}.",
             hint="The file was damaged or replaced since it was registered; register the model again.",
@@ -142,9 +138,7 @@ def _check_golden(runner: Runner, golden: list[Golden], size: int) -> float:
     """Mean IoU with the golden masks; WrongNetwork if it is too low."""
     windows, masks = (np.stack(parts) for parts in zip(*(_decoded(each, size) for each in golden), strict=True))
     found = np.concatenate([runner.run(to_input(window[None]), alone=False) for window in windows]) > 0
-    shared = (found & masks).sum(axis=(1, 2))
-    union = (found | masks).sum(axis=(1, 2))
-    iou = float(np.where(union > 0, shared / np.maximum(union, 1), 1.0).mean())
+    iou = float(ious(found, masks).mean())
     if iou < LEAST_GOLDEN_IOU:
         raise WrongNetwork(
             f"The network's masks of the golden windows have an IoU of {iou:.3f} with those it had when it was made "

@@ -53,13 +53,22 @@ class Served:
 
     def choose(self, key: str | None) -> LoadedVersion:
         """The version for a request: the same for the same ``key``, else by turns in the shares of the parts."""
-        bucket = sticky_bucket(self.name, key) if key else next(self._turn) * _GOLDEN % _BUCKETS
+        bucket = sticky_bucket(self.name, key) if key else _bucket_of_turn(next(self._turn))
         passed = 0
         for part in self.parts:
             passed += part.percent * _BUCKETS // 100
             if bucket < passed:
                 return part.loaded
         return self.parts[-1].loaded
+
+
+def _bucket_of_turn(turn: int) -> int:
+    return turn * _GOLDEN % _BUCKETS
+
+
+def is_turn_of(turn: int, percent: int) -> bool:
+    """Whether the request of this number is among ``percent`` of all, which are spread evenly."""
+    return _bucket_of_turn(turn) < percent * _BUCKETS // 100
 
 
 def sticky_bucket(deployment: str, key: str) -> int:

@@ -55,12 +55,13 @@ def store(
     once: OnceDep,
 ) -> Response:
     """Keep a mask as it should have been, with its image and prompt, if the deployment collects such corrections."""
+    wanted, image = asked.wanted, asked.content()
 
     def make() -> FeedbackOut:
-        return FeedbackOut.model_validate(service.store(session, services, asked, owner=actor.name))
+        return FeedbackOut.model_validate(service.store(session, services, wanted, image, owner=actor.name))
 
     # What tells two requests apart is what the image holds, not where it was in the body.
-    return once.answer(asked.wanted.model_copy(update={"image": digest_of(asked.content())}), make)
+    return once.answer(wanted.model_copy(update={"image": digest_of(image)}), make)
 
 
 @router.get("", response_model=Page[FeedbackOut], dependencies=_OPERATOR)

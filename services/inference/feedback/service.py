@@ -13,7 +13,6 @@ from services.inference.feedback.errors import FeedbackDisabled, FeedbackNotFoun
 from services.inference.feedback.models import Feedback
 from services.inference.feedback.pictures import read_mask, upright
 from services.inference.runtime import Services
-from services.inference.segmentation.bodies import Asked
 from services.inference.segmentation.windows import window_of
 from shared.contracts.feedback import FeedbackIn
 from shared.contracts.training import WindowPolicy
@@ -30,13 +29,15 @@ _MOST: Final = 1000
 """Rows of one transaction; the next tick takes more."""
 
 
-def store(session: Session, services: Services, asked: Asked[FeedbackIn], *, owner: str) -> Feedback:
-    """Keep a correction. FeedbackDisabled, BadImage, BadMask, InvalidRequest for a prompt outside the image."""
-    wanted = asked.wanted
+def store(session: Session, services: Services, wanted: FeedbackIn, image: bytes, *, owner: str) -> Feedback:
+    """Keep a correction with its ``image`` file.
+
+    FeedbackDisabled, BadImage, BadMask, InvalidRequest for a prompt outside the image.
+    """
     settings = services.table.get(wanted.deployment).spec.feedback
     if not settings.enabled:
         raise FeedbackDisabled(f"The deployment {wanted.deployment!r} does not keep corrected masks.")
-    kept = upright(asked.content(), max_pixels=services.settings.max_image_pixels)
+    kept = upright(image, max_pixels=services.settings.max_image_pixels)
     window_of(wanted.prompt, "body.prompt", kept.shape, WindowPolicy())  # refuses what lies outside
     mask = read_mask(wanted.mask, kept.shape)
     row = Feedback(

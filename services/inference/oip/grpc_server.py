@@ -13,7 +13,6 @@ import grpc
 import structlog
 from fastapi import FastAPI
 from google.protobuf import json_format
-from starlette.concurrency import run_in_threadpool
 from tritonclient.grpc import service_pb2 as pb
 
 from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady
@@ -23,9 +22,9 @@ from services.inference.oip.inference import Target, infer
 from services.inference.runtime import Services
 from shared.contracts.deployments import STICKY_HEADER
 from shared.contracts.keys import Scope
-from shared.kit.auth import Actor, check_scope, is_secret
-from shared.kit.problems import BadRequest, Problem, Unauthorized
-from shared.kit.remote_keys import RemoteKeys
+from shared.kit.auth import Actor, check_scope
+from shared.kit.problems import BadRequest, Problem
+from shared.kit.remote_keys import admitted
 
 log = structlog.get_logger(__name__)
 
@@ -127,20 +126,10 @@ async def _answer(app: FastAPI, name: str, method: _Method, message: Any, contex
 
 async def _call(app: FastAPI, method: _Method, message: Any, context: Any) -> _Call:
     metadata = dict(context.invocation_metadata() or ())
-    actor = await _admitted(app.state.keys, _text(metadata, "authorization"), method.scope) if method.scope else None
+    actor = None
+    if method.scope is not None:
+        actor = check_scope(await admitted(app.state.keys, _text(metadata, "authorization")), method.scope)
     return _Call(app, message, metadata, context.time_remaining(), actor)
-
-
-async def _admitted(keys: RemoteKeys, authorization: str | None, needed: Scope) -> Actor:
-    kind, _, secret = (authorization or "").partition(" ")
-    if kind.lower() != "bearer":
-        raise Unauthorized("The request carries no key.")
-    actor = keys.remembered(secret)
-    if actor is None and is_secret(secret):
-        actor = await run_in_threadpool(keys.authenticate, secret)
-    if actor is None:
-        raise Unauthorized("The key is unknown, revoked or expired.")
-    return check_scope(actor, needed)
 
 
 async def _refuse(context: Any, problem: Problem) -> None:

@@ -1,21 +1,17 @@
 """One inference request, by HTTP or gRPC: a version is chosen, and one thread does the rest, from its bytes to the answer's."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from services.inference.engine.errors import outcome_of
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.runners import Logits
 from services.inference.engine.served import Served
-from services.inference.metrics import Metrics
 from services.inference.oip import versions
 from services.inference.oip.messages import InferRequest
 from services.inference.oip.tensors import check_logits, to_inputs
 from services.inference.runtime import Services
-from shared.kit.problems import Problem
 from shared.picosam.prompt import from_input
 
 T = TypeVar("T")
@@ -56,23 +52,13 @@ async def infer(
     served = services.table.get(target.model)
     called, loaded = versions.pick(served, target.version, target.key)
     deadline_s = served.spec.deadline_ms / 1000
-    outcome = "failed"
-    try:
+    with services.metrics.counted(served.name, loaded.model):
         turn = await served.desk.do(
             lambda alone: _work(services, served, loaded, called, decode, encode, alone=alone),
             deadline_s=deadline_s if within_s is None else min(deadline_s, within_s),
         )
-        outcome = "answered"
-    except Problem as problem:
-        outcome = outcome_of(problem)
-        raise
-    except asyncio.CancelledError:
-        outcome = "left"
-        raise
-    finally:
-        services.metrics.requests.labels(served.name, loaded.model, outcome).inc()
     stages = {"queue": turn.waited_s} | turn.result.stages
-    _note(services.metrics, served.name, turn.result.windows, stages)
+    services.metrics.ran(served.name, turn.result.windows, stages)
     if services.tracing is not None:
         services.tracing.stages(stages)
     return turn.result.answer
@@ -99,9 +85,3 @@ def _work(
         services.shadows.offer(served, from_input(inputs), logits)
     stages = {"decode": decoded - begun, "run": ran - decoded, "encode": time.perf_counter() - ran}
     return _Timed(answer, len(inputs), stages)
-
-
-def _note(metrics: Metrics, deployment: str, windows: int, stages: dict[str, float]) -> None:
-    for stage, seconds in stages.items():
-        metrics.stage.labels(deployment, stage).observe(seconds)
-    metrics.windows.labels(deployment).observe(windows)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from services.inference.engine.errors import DeadlineExceeded, Overloaded, outcome_of
+from services.inference.engine.errors import DeadlineExceeded, Overloaded
 from services.inference.engine.loaded import LoadedVersion
 from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady, Served
 from services.inference.runtime import Services, get_services
@@ -22,7 +22,6 @@ from shared.kit.problems import (
     InvalidJson,
     InvalidRequest,
     PayloadTooLarge,
-    Problem,
     Unauthorized,
     problem_responses,
 )
@@ -61,19 +60,8 @@ async def segment_image(request: Request) -> Response:
     asked = read() if len(body) <= _AT_ONCE else await run_in_threadpool(read)
     served = services.table.get(asked.wanted.deployment)
     loaded = served.choose(request.headers.get(STICKY_HEADER))
-    return await _counted(services, served, loaded, asked)
-
-
-async def _counted(services: Services, served: Served, loaded: LoadedVersion, asked: Asked[SegmentIn]) -> Response:
-    outcome = "failed"
-    try:
+    with services.metrics.counted(served.name, loaded.model):
         content = await _answered(services, served, loaded, asked)
-        outcome = "answered"
-    except Problem as problem:
-        outcome = outcome_of(problem)
-        raise
-    finally:
-        services.metrics.requests.labels(served.name, loaded.model, outcome).inc()
     return Response(content, media_type="application/json")
 
 

@@ -151,6 +151,4 @@ def _note(services: Services, served: Served, loaded: LoadedVersion, found: list
             observe(value)
     metrics.empty.labels(*version).inc(len(found) - len(areas))
     services.drift.note(served.name, loaded, areas, confidences, len(found) - len(areas))
-    metrics.windows.labels(served.name).observe(len(found))
-    for stage, seconds in laps.seconds.items():
-        metrics.stage.labels(served.name, stage).observe(seconds)
+    metrics.ran(served.name, len(found), laps.seconds)

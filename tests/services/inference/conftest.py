@@ -33,14 +33,6 @@ from shared.contracts.training import WindowPolicy
 Headers = dict[str, str]
 
 
-@pytest.fixture(autouse=True)
-def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    for name in [name for name in os.environ if name.startswith(("PICOFLEET_JOBS_", "PICOFLEET_INFERENCE_"))]:
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture(scope="session")
 def migrated_jobs(databases: Any) -> str:
     url: str = databases.create()

@@ -21,14 +21,6 @@ from shared.contracts.keys import KeyIn, Scope
 Headers = dict[str, str]
 
 
-@pytest.fixture(autouse=True)
-def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    for name in [name for name in os.environ if name.startswith("PICOFLEET_JOBS_")]:
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture(scope="session")
 def migrated_database(databases: Any) -> str:
     """URL of a database with all tables, to be copied only."""
