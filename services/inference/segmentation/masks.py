@@ -83,10 +83,15 @@ class Placed:
 
     def _ring(self, corners: NDArray[np.intp]) -> list[float]:
         points = np.stack([self.columns[corners[:, 0]], self.rows[corners[:, 1]]], axis=1)
-        points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-        # Corners alone: where the way before and the way after lie in one line, the point says nothing.
-        before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-        points = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+        while True:
+            points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+            # Corners alone: where the way before and the way after lie in one line, the point says nothing.
+            before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+            is_corner = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+            if is_corner.all():
+                break
+            # Again, since without the tip of a thorn, which dropped cells leave behind, its two sides are one place.
+            points = points[is_corner]
         ring: list[float] = points.astype(float).ravel().tolist()
         return ring
 

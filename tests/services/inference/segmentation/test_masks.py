@@ -71,6 +71,13 @@ def test_polygons_filled_are_the_pasted_mask(mask, placing):
     assert all(len(ring) >= 8 for ring in polygons)
 
 
+def test_outlines_have_no_thorns_where_cells_are_smaller_than_a_pixel():
+    mask = np.ones((SIZE, SIZE), np.bool_)
+    mask[0, 0] = mask[6, 6] = False
+    window = Window(x0=0, y0=0, x1=7, y1=7, border=Border.PAD, clipped=False)
+    assert all(len(ring) >= 8 for ring in placed(mask, window, (1, 1)).polygons())
+
+
 @settings(max_examples=30)
 @given(cells, windows())
 def test_a_png_holds_the_pasted_mask_at_one_bit_per_pixel(mask, placing):
