@@ -10,6 +10,7 @@ from services.inference.deployments import heartbeat, repository, versions
 from services.inference.deployments.domain import Status, Wanted
 from services.inference.engine.desk import Desk
 from services.inference.engine.errors import Unusable
+from services.inference.engine.memory import give_back_freed_memory
 from services.inference.engine.served import Served
 from services.inference.registry.errors import ModelUnknown, NotServable
 from services.inference.runtime import Services
@@ -37,6 +38,8 @@ def _converge(services: Services) -> None:
     with services.sessions.begin() as session:
         begin_reading(session)
         wanted = repository.wanted(session)
+    if services.convergence.released():
+        give_back_freed_memory()
     _drop_gone(services, wanted)
     for each in wanted:
         if services.stopping.is_set():

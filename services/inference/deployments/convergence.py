@@ -40,6 +40,7 @@ class Convergence:
         """Set when the first convergence is over, whatever came of it."""
         self.statuses: dict[str, Status] = {}
         """By deployment id. Replaced or added to by who converges; others only read it."""
+        self._released = threading.Event()
         self._versions: weakref.WeakValueDictionary[VersionKey, LoadedVersion] = weakref.WeakValueDictionary()
         self._failures: dict[str, _Failure] = {}
 
@@ -50,7 +51,18 @@ class Convergence:
     def keep(self, key: VersionKey, loaded: LoadedVersion, holding: ExitStack) -> None:
         """Share the version with others as long as anybody uses it; then ``holding`` is closed."""
         self._versions[key] = loaded
-        weakref.finalize(loaded, holding.close)
+        weakref.finalize(loaded, self._release, holding)
+
+    def released(self) -> bool:
+        """True if versions went since this was asked last."""
+        gone = self._released.is_set()
+        self._released.clear()
+        return gone
+
+    def _release(self, holding: ExitStack) -> None:
+        # The version's memory is freed after this.
+        self._released.set()
+        holding.close()
 
     def is_due(self, wanted: Wanted) -> bool:
         """Whether to try this generation now."""
