@@ -27,11 +27,12 @@ from services.inference.metrics import Metrics
 from services.inference.oip.errors import OipErrors
 from services.inference.oip.router import infer_router as infer
 from services.inference.oip.router import router as open_inference
-from services.inference.registry.store import ClientFactory, ModelStore
+from services.inference.registry.store import ModelStore
 from services.inference.runtime import ServiceLoop, Services
 from services.inference.segmentation.drift import Drift
 from services.inference.segmentation.router import router as segmentation
 from services.inference.settings import InferenceSettings
+from shared.client.connecting import ClientFactory
 from shared.contracts.feedback import FeedbackIn
 from shared.contracts.segmentation import SegmentIn
 from shared.kit.blobs import BlobStore

@@ -148,6 +148,7 @@ def _ensure_keys(services: Services) -> None:
         (settings.admin_key_file, "admin", Scope.ADMIN),
         (settings.worker_key_file, "worker", Scope.WORKER),
         (settings.service_key_file, "service", Scope.VIEWER),
+        (settings.fleet_key_file, "fleet", Scope.OPERATOR),
     )
     with services.sessions.begin() as session:
         for path, name, scope in files:

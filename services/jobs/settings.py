@@ -29,6 +29,9 @@ class JobsSettings(ServiceSettings):
         default=None,
         description="the same with the scope viewer, for services that read the registry",
     )
+    fleet_key_file: Path | None = Field(
+        default=None, description="the same with the scope operator, for the fleet service and for who moves rollouts there"
+    )
     package_key: str | None = Field(
         default=None,
         description="signs packages: a file, made with mode 600 at the first start, or a PKCS#11 URI; None: none are made",

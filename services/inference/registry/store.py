@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from services.inference.engine.errors import Damaged, WrongDigest
 from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServable
+from shared.client.connecting import ClientFactory
 from shared.client.errors import ClientError, NotReachable, ProblemError
 from shared.contracts.base import Digest, digest_of_file
 from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, ModelOut, VersionOut
@@ -45,7 +46,7 @@ class Fetched:
 class ModelStore:
     """Versions by ``name/version``. ``connect`` makes a client of the jobs service, which passes the registry's files on."""
 
-    def __init__(self, cache: Cache, connect: "ClientFactory") -> None:
+    def __init__(self, cache: Cache, connect: ClientFactory) -> None:
         self._cache, self._connect = cache, connect
 
     def resolve(self, reference: str) -> str:
@@ -126,20 +127,6 @@ class ModelStore:
             raise _translated(reference, exc) from exc
         except (ClientError, OSError) as exc:
             raise ModelsAway(f"{reference} cannot be fetched: {exc}") from exc
-
-
-class ClientFactory:
-    """Makes clients of the jobs service; the key is read anew each time, so that it may be exchanged."""
-
-    def __init__(self, url: str, *, key: str | None, key_file: Path | None) -> None:
-        self._url, self._key, self._key_file = url, key, key_file
-
-    def __call__(self) -> "PicofleetClient":
-        """A client that gives up soon: a loop comes back anyway."""
-        from shared.client.sdk import PicofleetClient  # 0.2 s, which a start with all models in the cache need not pay
-
-        key = self._key_file.read_text().strip() if self._key_file is not None else self._key
-        return PicofleetClient(self._url, key, timeout_s=20, retries=0)
 
 
 def _require_network(model: str, version: VersionOut) -> None:

@@ -23,7 +23,7 @@ from shared.kit.ranges import serve_ranges
 
 router = APIRouter(prefix="/v1", tags=["packages"])
 _VIEWER = [requires(Scope.VIEWER)]
-_ADMIN = [requires(Scope.ADMIN)]
+_OPERATOR = [requires(Scope.OPERATOR)]
 Line = Annotated[str, Path(min_length=1, max_length=63)]
 ReleaseNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _FILE = "/packages/{line}/{release}/file"
@@ -68,7 +68,7 @@ def read(line: Line, release: ReleaseNumber, session: SessionDep) -> PackageOut:
     "/packages/{line}/returns",
     status_code=status.HTTP_201_CREATED,
     response_model=SignedReturnOut,
-    dependencies=_ADMIN,
+    dependencies=_OPERATOR,
     responses=problem_responses(PackageNotFound, PackagesNotSigned, SigningUnavailable, IdempotencyConflict),
 )
 def sign_return(line: Line, body: ReturnIn, session: SessionDep, services: ServicesDep, once: OnceDep) -> Response:

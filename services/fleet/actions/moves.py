@@ -1,0 +1,126 @@
+"""Moving actions: the one place where their state changes."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from services.fleet.actions.domain import before, is_open
+from services.fleet.actions.models import Action, ActionHistory
+from services.fleet.cameras.models import Camera
+from services.fleet.polling.epochs import touch
+from shared.contracts.rollouts import ActionKind, ActionState
+from shared.kit.database import db_now
+
+
+def release(session: Session, action_ids: Collection[int], *, deadline_at: datetime | None) -> list[int]:
+    """Let these actions' cameras see them, where no other action of theirs is active; the ids of those that were let in.
+
+    An action that is active already, or not pending, is left as it is.
+    """
+    now = db_now(session)
+    busy = select(Action.camera_id).where(Action.active)
+    free = select(Action.id, Action.camera_id).where(
+        Action.id.in_(action_ids), Action.state == ActionState.PENDING, ~Action.active, Action.camera_id.not_in(busy)
+    )
+    rows = session.execute(free.with_for_update(skip_locked=True)).all()
+    one_each = {camera_id: action_id for action_id, camera_id in reversed(rows)}
+    good = select(Camera.last_good_package_id).where(Camera.id == Action.camera_id).scalar_subquery()
+    taken = list(one_each.values())
+    session.execute(
+        update(Action)
+        .where(Action.id.in_(taken))
+        .values(active=True, released_at=now, deadline_at=deadline_at, previous_package_id=good),
+        execution_options={"synchronize_session": False},
+    )
+    touch(session, one_each)
+    return taken
+
+
+def move(
+    session: Session,
+    action_id: int,
+    to: ActionState,
+    *,
+    expected: Collection[ActionState] | None = None,
+    message: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> bool:
+    """Bring one action to ``to`` from any of ``expected``, by default from all states that may; False if it is elsewhere.
+
+    The history, the camera's current package and, of a restore, the action that it takes back follow.
+    """
+    return bool(move_all(session, [action_id], to, expected=expected, message=message, detail=detail))
+
+
+def move_all(
+    session: Session,
+    action_ids: Iterable[int],
+    to: ActionState,
+    *,
+    expected: Collection[ActionState] | None = None,
+    message: str = "",
+    detail: Mapping[str, Any] | None = None,
+) -> list[int]:
+    """As ``move``, for many; the ids of those that moved."""
+    now = db_now(session)
+    allowed = before(to) if expected is None else before(to) & frozenset(expected)
+    values: dict[str, Any] = {"state": to.value}
+    if message:
+        values["message"] = message
+    if not is_open(to):
+        values |= {"active": False}
+        if to is not ActionState.RESTORING:
+            values["closed_at"] = now
+    if to is ActionState.RUNNING:
+        values["succeeded_at"] = now
+    moved = session.execute(
+        update(Action)
+        .where(Action.id.in_(list(action_ids)), Action.state.in_([state.value for state in allowed]))
+        .values(values)
+        .returning(Action.id, Action.camera_id, Action.kind, Action.package_id, Action.restores_id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not moved:
+        return []
+    history = {"at": now, "state": to.value, "message": message, "detail": dict(detail or {})}
+    session.execute(insert(ActionHistory), [{"action_id": row.id, **history} for row in moved])
+    if to is ActionState.RUNNING:
+        _follow_success(session, moved)
+    touch(session, [row.camera_id for row in moved])
+    return [row.id for row in moved]
+
+
+def _follow_success(session: Session, moved: Collection[Any]) -> None:
+    """Cameras run the package now; one that was restored runs its last good one, and what it takes back is over."""
+    by_package: dict[str | None, list[str]] = {}
+    for row in moved:
+        by_package.setdefault(row.package_id, []).append(row.camera_id)
+    for package_id, cameras in by_package.items():
+        session.execute(
+            update(Camera).where(Camera.id.in_(cameras)).values(current_package_id=package_id),
+            execution_options={"synchronize_session": False},
+        )
+    taken_back = [row.restores_id for row in moved if row.kind == ActionKind.RESTORE and row.restores_id is not None]
+    if taken_back:
+        move_all(session, taken_back, ActionState.RESTORED)
+
+
+def request_cancel(session: Session, action_ids: Collection[int]) -> int:
+    """Ask the devices of these open actions to stop; how many are asked that were not before.
+
+    Those that no device has seen yet are cancelled at once.
+    """
+    pending = select(Action.id).where(Action.id.in_(action_ids), Action.state == ActionState.PENDING)
+    move_all(session, session.scalars(pending).all(), ActionState.CANCELLED, expected={ActionState.PENDING})
+    asked = (
+        update(Action)
+        .where(Action.id.in_(action_ids), Action.active, Action.cancel_requested_at.is_(None))
+        .values(cancel_requested_at=db_now(session))
+        .returning(Action.camera_id)
+    )
+    cameras = session.scalars(asked, execution_options={"synchronize_session": False}).all()
+    touch(session, cameras)
+    return len(cameras)

@@ -1,0 +1,5 @@
+"""Routes of actions."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/v1/fleet/actions", tags=["actions"])

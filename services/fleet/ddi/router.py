@@ -1,0 +1,5 @@
+"""Routes of the device API."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/{tenant}/controller/v1", tags=["devices"])

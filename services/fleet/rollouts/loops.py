@@ -1,0 +1,7 @@
+"""Periodic work on rollouts."""
+
+from typing import Final
+
+from services.fleet.runtime import ServiceLoop
+
+LOOPS: Final[tuple[ServiceLoop, ...]] = ()
