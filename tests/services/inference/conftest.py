@@ -28,7 +28,7 @@ from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import CpuTarget, Engine
 from shared.contracts.keys import KeyIn, Scope
 from shared.contracts.serving import Golden, ServedConfig, ServingCard
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 
 Headers = dict[str, str]
 
