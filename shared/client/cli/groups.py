@@ -37,7 +37,7 @@ def put(
     ctx: typer.Context,
     name: NameArgument,
     selector: Annotated[
-        str, typer.Argument(metavar="[SELECTOR]", help="As 'site=berlin,model in (a, b),!old'; none: every camera.")
+        str, typer.Argument(metavar="SELECTOR", help="As 'site=berlin,model in (a, b),!old'; none: every camera.")
     ] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     time_zone: Annotated[str, typer.Option(help="Of its maintenance windows, as Europe/Berlin.")] = "UTC",
