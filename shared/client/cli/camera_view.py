@@ -45,6 +45,7 @@ def show_camera(found: CameraOut, actions: Sequence[ActionOut]) -> None:
             ("installs", found.format.value),
             ("registered", f"{age(found.registered_at)} ago by {found.registered_by}"),
             ("replaced by", found.replaced_by),
+            ("deleted", f"{age(found.deleted_at)} ago" if found.deleted_at else ""),
             ("rollout", found.rollout),
             *_telemetry(found.telemetry),
             ("attributes", "\n".join(f"{key} = {value}" for key, value in sorted(found.attributes.items()))),

@@ -1,6 +1,6 @@
 """`picofleet cameras`: devices, their labels and their tokens."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from shared.client.cli.common import (
     show_list,
 )
 from shared.client.cli.completion import complete_camera, complete_fleet_package, complete_group
+from shared.client.cli.durations import seconds
 from shared.contracts.cameras import CameraChange, CameraCreated, CameraFormat, CameraIn, CameraOut, HealthState
 from shared.contracts.rollouts import ActionOut
 
@@ -61,6 +62,8 @@ def list_cameras(
     group: Annotated[str | None, typer.Option(help="Those of a group.", autocompletion=complete_group)] = None,
     package: Annotated[str | None, typer.Option(help="That run it.", autocompletion=complete_fleet_package)] = None,
     health: Annotated[HealthState | None, typer.Option(help="By their newest telemetry.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="That call themselves so, or begin so.")] = None,
+    unseen: Annotated[str | None, typer.Option(metavar="TIME", help="Not heard of for so long, as 1h; or never.")] = None,
     limit: LimitOption = 50,
     as_json: JsonFlag = False,
 ) -> None:
@@ -71,7 +74,9 @@ def list_cameras(
         cells = [escaped(found.controller_id), escaped(found.current_package or ""), health]
         return [*cells, age(found.last_seen) or "never", escaped(labels_in_words(found.labels)), found.id]
 
-    found = client(ctx).fleet.cameras.list(selector=selector, group=group, package=package, health=health, limit=limit)
+    filters: dict[str, Any] = {"selector": selector, "group": group, "package": package, "health": health, "prefix": prefix}
+    unseen_s = None if unseen is None else seconds(unseen, "--unseen")
+    found = client(ctx).fleet.cameras.list(**filters, unseen_s=unseen_s, limit=limit)
     empty = (
         "No cameras. Make one known: `picofleet cameras register NAME`, or let many in: `picofleet provisioning-tokens create`."
     )

@@ -27,6 +27,7 @@ from shared.client.cli import (
     quantize,
     rollouts,
     segment,
+    simulate,
     submit,
     sweeps,
     teachers,
@@ -62,6 +63,7 @@ app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Serving")(segment.segment)
 app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
 app.add_typer(cameras.app, name="cameras", rich_help_panel="Fleet")
+cameras.app.command("simulate")(simulate.simulate)
 app.add_typer(groups.app, name="groups", rich_help_panel="Fleet")
 app.add_typer(provisioning.app, name="provisioning-tokens", rich_help_panel="Fleet")
 app.add_typer(fleet_packages.app, name="fleet-packages", rich_help_panel="Fleet")

@@ -62,10 +62,11 @@ class Simulation:
         if self._stop_wanted.is_set():
             return
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as limit:
                 await self._live(self._over)
         except TimeoutError:
-            pass
+            if not limit.expired():
+                raise
         finally:
             await self._shared.wire.close()
 
@@ -91,6 +92,11 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread of ``start`` still runs; ``stop`` says what ended it."""
+        return self._thread is not None and self._thread.is_alive()
 
     def stages(self) -> dict[Stage, int]:
         """How many cameras are where, as they see it."""
