@@ -156,21 +156,21 @@ def test_an_action_that_is_called_off_is_let_go(fleet: Fleet, simulate: Simulate
 
 
 def test_misbehaving_cameras_come_to_an_honest_end(fleet: Fleet, simulate: Simulate) -> None:
-    simulation = let_in(simulate(16, misbehave=1.0, broken=frozenset({"picosam2/2"})))
+    simulation = let_in(simulate(8, misbehave=1.0, broken=frozenset({"picosam2/2"})))
     for action in told(fleet, simulation, fleet.signed(1), Stage.RUNNING):
         assert fleet.steps(action)[-1] is ActionState.RUNNING
     for action in told(fleet, simulation, fleet.signed(2), Stage.FAILED):
         assert fleet.steps(action)[-1] is ActionState.FAILED
-    assert simulation.packages() == {"picosam2/1": 16}
-    assert simulation.counts()["mischief"] > 100
+    assert simulation.packages() == {"picosam2/1": 8}
+    assert simulation.counts()["mischief"] > 50
     assert simulation.counts().get("server_errors", 0) == 0, simulation.complaints()
 
 
 def test_the_failure_rate_is_that_of_installations_and_the_same_for_the_same_seed(fleet: Fleet, simulate: Simulate) -> None:
-    simulation = let_in(simulate(30, failure_rate=0.5, seed=4))
+    simulation = let_in(simulate(12, failure_rate=0.5, seed=4))
     actions = told(fleet, simulation, fleet.signed(1), Stage.RUNNING, Stage.FAILED)
     failed = {name for name, (stage, _) in simulation.states().items() if stage is Stage.FAILED}
-    assert 5 <= len(failed) <= 25
+    assert 1 <= len(failed) <= 11
     again = {
         camera.controller_id
         for camera, action in zip(simulation.cameras, actions, strict=True)
