@@ -177,13 +177,15 @@ _NEXT: Final[Mapping[RolloutState, str]] = {
 def bar(counts: Counts, cells: int = BAR_CELLS) -> Text:
     """Cameras by state as one bar. What there is at all has a cell, however few."""
     total = sum(counts.values())
+    numbers = [(colour, sum(counts.get(state, 0) for state in states)) for colour, states in _PARTS]
+    shown = [(colour, number) for colour, number in numbers if number]
     drawn, left = Text(), cells
-    for colour, states in _PARTS:
-        number = sum(counts.get(state, 0) for state in states)
-        width = min(left, max(1, round(cells * number / total))) if number else 0
+    for index, (colour, number) in enumerate(shown):
+        kept = len(shown) - index - 1  # a cell for each of those that follow
+        width = max(1, min(left - kept, round(cells * number / total)))
         drawn.append("━" * width, style=colour)
         left -= width
-    return drawn.append("━" * left, style="bright_black" if total else "dim")
+    return drawn.append("━" * left, style="bright_black")
 
 
 def counts_in_words(counts: Counts) -> str:
