@@ -39,7 +39,7 @@ COLOURS: Final = {
     RolloutState.ROLLING_BACK: "magenta",
     RolloutState.ROLLED_BACK: "red",
 }
-BAR_CELLS: Final = 32
+BAR_CELLS: Final = 20
 _RETURNED: Final = (ActionState.RESTORING, ActionState.RESTORED)
 _GIVEN_UP: Final = (ActionState.CANCELLED, ActionState.EXPIRED, ActionState.SUPERSEDED)
 _PARTS: Final = (
@@ -154,6 +154,8 @@ def drawing(rollout: RolloutOut, now: datetime | None = None) -> RenderableType:
     """The whole of a rollout in a few lines."""
     head = Text.from_markup(f"[bold]{escaped(rollout.name)}[/bold]  {escaped(rollout.package)}  {coloured(rollout.state)}")
     grid = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
     for phase in rollout.phases:
         grid.add_row(*_line(phase, now or datetime.now(UTC)))
     if rollout.restores:
