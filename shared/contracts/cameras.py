@@ -130,6 +130,7 @@ class CameraOut(Lenient):
     health_reason: str = ""
     telemetry: Telemetry | None = None
     replaced_by: str | None = None
+    deleted_at: Timestamp | None = None
 
 
 class CameraCreated(CameraOut):
