@@ -57,7 +57,7 @@ def create_app(settings: FleetSettings) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
+    app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules/": settings.max_package_bytes})
     app.add_middleware(Observed, registry=registry)
     describe_problems(app, CameraIn, RolloutIn)
     return app

@@ -1,4 +1,4 @@
-"""Who calls hawkBit's management API: an API key, as Bearer or, since hawkBit's clients speak it, as the password of HTTP Basic."""
+"""Who calls hawkBit's management API: an API key, as Bearer or as the password of HTTP Basic, which its clients speak."""
 
 import base64
 import binascii
@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from services.fleet.hawkbit.errors import BasicUnauthorized
 from shared.contracts.keys import Scope
 from shared.kit.auth import Actor, check_scope, is_secret
+
 
 def secret_of(authorization: str) -> str | None:
     """The key in the header; None if it is none. The user name of Basic may be any, as hawkBit's `DEFAULT\\admin`."""

@@ -69,6 +69,11 @@ def overdue_time(session: Session, settings: FleetSettings) -> timedelta:
     return duration(str(value))
 
 
+def gateway_token_id(session: Session) -> str | None:
+    """Of the token that speaks for targets that are made over this API, as hawkBit's does; None before it was ever set."""
+    return session.scalar(select(ProvisioningToken.id).where(ProvisioningToken.name == TOKEN_NAME))
+
+
 def change(session: Session, key: Key, value: object, actor: Actor) -> Value:
     """Set it, and what it is now. InvalidRequest for a value that it cannot have."""
     try:

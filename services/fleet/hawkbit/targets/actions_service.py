@@ -1,7 +1,5 @@
 """Decisions on a target's actions."""
 
-from collections.abc import Mapping
-
 from sqlalchemy.orm import Session
 
 from services.fleet.actions.models import Action, ActionHistory
@@ -9,9 +7,9 @@ from services.fleet.actions.moves import move, request_cancel
 from services.fleet.cameras.models import Camera
 from services.fleet.events.record import record
 from services.fleet.hawkbit.errors import ActionNotFound, ActionNotOpen, NotCancelledYet
-from services.fleet.hawkbit.messages import Base, Paged, Window, ms
+from services.fleet.hawkbit.messages import Base, Links, Paged, Window, ms
 from services.fleet.hawkbit.targets import repository
-from services.fleet.hawkbit.targets.domain import STATUS, detail_status, kind
+from services.fleet.hawkbit.targets.domain import detail_status, kind, status_of
 from services.fleet.hawkbit.targets.schemas import ActionOut, ActionStatusOut
 from shared.contracts.rollouts import ActionState
 from shared.kit.auth import Actor
@@ -47,7 +45,7 @@ def show(action: Action, camera: Camera, base: Base) -> ActionOut:
     )
 
 
-def _links(action: Action, camera: Camera, base: Base) -> Mapping[str, object]:
+def _links(action: Action, camera: Camera, base: Base) -> Links:
     mine = "targets", camera.controller_id, "actions", action.id
     return {"self": base(*mine), "target": base("targets", camera.controller_id), "status": base(*mine, "status")}
 
@@ -59,11 +57,14 @@ def statuses(session: Session, action: Action, window: Window) -> Paged[ActionSt
 
 
 def _status(row: ActionHistory) -> ActionStatusOut:
-    at = ms(row.at) or 0
-    lines = row.detail.get("details")
-    messages = [str(line) for line in lines] if isinstance(lines, list) and lines else [row.message] if row.message else []
+    at, lines = ms(row.at) or 0, row.detail.get("lines")
+    said = lines if isinstance(lines, list) and lines else [row.message] if row.message else []
     return ActionStatusOut(
-        id=row.id, type=STATUS[ActionState(row.state)], messages=messages, reported_at=at, timestamp=at
+        id=row.id,
+        type=status_of(ActionState(row.state), row.detail.get("execution")),
+        messages=[str(line) for line in said],
+        reported_at=at,
+        timestamp=at,
     )
 
 

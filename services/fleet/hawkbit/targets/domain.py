@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from services.fleet.actions.domain import is_open
 from shared.contracts.rollouts import ActionState as S
 
 STATUS: Final[Mapping[S, str]] = {
@@ -21,6 +22,21 @@ STATUS: Final[Mapping[S, str]] = {
     S.RESTORED: "finished",
 }
 """Of one line of an action's history: hawkBit's Action.Status in lower case."""
+
+_SAID: Final[Mapping[str, str]] = {
+    "proceeding": "running",
+    "download": "download",
+    "downloaded": "downloaded",
+    "scheduled": "running",
+    "resumed": "running",
+    "rejected": "warning",
+}
+
+
+def status_of(state: S, execution: object) -> str:
+    """Of one line of an action's history. What the device said counts more than the state, which devices do not turn back."""
+    said = _SAID.get(execution) if isinstance(execution, str) else None
+    return said if said is not None and is_open(state) else STATUS[state]
 
 
 def detail_status(state: S, *, active: bool, cancelling: bool) -> str:

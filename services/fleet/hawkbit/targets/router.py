@@ -96,9 +96,7 @@ def read_action(action_id: ActionId, target: TargetDep, session: SessionDep, bas
 
 
 @router.get(_ACTION + "/status", dependencies=[VIEWER], responses=_NO_ACTION)
-def list_statuses(
-    action_id: ActionId, target: TargetDep, session: SessionDep, window: WindowDep
-) -> Paged[ActionStatusOut]:
+def list_statuses(action_id: ActionId, target: TargetDep, session: SessionDep, window: WindowDep) -> Paged[ActionStatusOut]:
     """What became of it and what the target said."""
     return actions_service.statuses(session, actions_service.get(session, target, action_id), window)
 

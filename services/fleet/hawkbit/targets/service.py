@@ -1,7 +1,7 @@
 """Decisions on targets, which are cameras."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -12,9 +12,9 @@ from services.fleet.cameras import service as cameras
 from services.fleet.cameras.models import Camera
 from services.fleet.cameras.registering import register
 from services.fleet.events.record import record
-from services.fleet.hawkbit.configs.service import overdue_time, polling_time
+from services.fleet.hawkbit.configs.service import gateway_token_id, overdue_time, polling_time
 from services.fleet.hawkbit.errors import NotSupported, TargetNotFound
-from services.fleet.hawkbit.messages import Base, Paged, Window, ms
+from services.fleet.hawkbit.messages import Base, Links, Paged, Window, ms
 from services.fleet.hawkbit.models import TargetName
 from services.fleet.hawkbit.targets import repository
 from services.fleet.hawkbit.targets.query import NotRead, parse
@@ -44,7 +44,7 @@ def _create(session: Session, body: TargetIn, actor: Actor) -> tuple[Camera, str
         labels={},
         format=CameraFormat.SWU,
         token_hash=hash_secret(token),
-        provisioned_by=None,
+        provisioned_by=gateway_token_id(session),
         by=actor,
     )
     session.refresh(camera)
@@ -147,6 +147,6 @@ def _poll_status(seen: datetime | None, every: timedelta, overdue: timedelta, no
     )
 
 
-def _links(camera: Camera, base: Base) -> Mapping[str, object]:
+def _links(camera: Camera, base: Base) -> Links:
     mine = "targets", camera.controller_id
     return {"self": base(*mine), "attributes": base(*mine, "attributes"), "actions": base(*mine, "actions")}
