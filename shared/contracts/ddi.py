@@ -206,7 +206,7 @@ class Deployment(Lenient):
     """What is to be installed."""
 
     download: Literal["forced", "attempt"]
-    update: Literal["forced", "attempt"]
+    update: Literal["forced", "attempt", "skip"] = Field(description="skip: fetch the files, and do not install them")
     chunks: list[Chunk]
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
+from urllib.parse import quote
 
 from fastapi import Depends, Query, Request
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
@@ -120,7 +121,7 @@ class Base:
 
     def __call__(self, *path: str | int) -> Href:
         """Below `/rest/v1`."""
-        return Href(href="/".join([self._url, "rest/v1", *map(str, path)]))
+        return Href(href="/".join([self._url, "rest/v1", *(quote(str(each), safe="") for each in path)]))
 
 
 def base(request: Request, services: ServicesDep) -> Base:

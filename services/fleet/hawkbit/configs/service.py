@@ -63,6 +63,12 @@ def polling_time(session: Session, settings: FleetSettings) -> timedelta:
     return duration(str(value))
 
 
+def configured_polling_time(session: Session) -> timedelta | None:
+    """As ``polling_time``; None where nobody has set it."""
+    row = session.get(Config, Key.POLLING_TIME)
+    return None if row is None else duration(json.loads(row.value))
+
+
 def overdue_time(session: Session, settings: FleetSettings) -> timedelta:
     """So long after its last poll a target is overdue."""
     value, _ = value_of(session, settings, Key.OVERDUE_TIME)

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Body, Depends, Path, Query, status
 
 from services.fleet.cameras.models import Camera
 from services.fleet.cameras.registering import CameraExists
+from services.fleet.ddi.caller import controller_id_of
+from services.fleet.ddi.errors import InvalidControllerId
 from services.fleet.hawkbit.auth import VIEWER, OperatorActor
 from services.fleet.hawkbit.errors import (
     ActionNotFound,
@@ -25,12 +27,20 @@ from shared.kit.problems import problem_responses
 router = APIRouter(prefix="/targets", route_class=HawkbitRoute)
 _ONE = "/{controller_id}"
 _ACTION = _ONE + "/actions/{action_id}"
-_NOT_FOUND = problem_responses(TargetNotFound)
-_NO_ACTION = problem_responses(TargetNotFound, ActionNotFound)
+_NOT_FOUND = problem_responses(TargetNotFound, InvalidControllerId)
+_NO_ACTION = problem_responses(TargetNotFound, InvalidControllerId, ActionNotFound)
 ActionId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
-def _target(controller_id: str, session: SessionDep) -> Camera:
+def _controller_id(controller_id: str) -> str:
+    # The path is routed by as it was sent (see ddi.door), so that an id may have a slash.
+    return controller_id_of(controller_id)
+
+
+ControllerIdDep = Annotated[str, Depends(_controller_id)]
+
+
+def _target(controller_id: ControllerIdDep, session: SessionDep) -> Camera:
     return service.get(session, controller_id)
 
 
@@ -64,7 +74,7 @@ def read(target: TargetDep, session: SessionDep, services: ServicesDep, base: Ba
 
 @router.put(_ONE, responses=_NOT_FOUND)
 def change(
-    controller_id: str, body: TargetChange, session: SessionDep, services: ServicesDep, base: BaseDep, actor: OperatorActor
+    controller_id: ControllerIdDep, body: TargetChange, session: SessionDep, services: ServicesDep, base: BaseDep, actor: OperatorActor
 ) -> TargetOut:
     """Another name, description or token."""
     target = service.change(session, controller_id, body, actor=actor)
@@ -72,7 +82,7 @@ def change(
 
 
 @router.delete(_ONE, status_code=status.HTTP_204_NO_CONTENT, responses=_NOT_FOUND)
-def delete(controller_id: str, session: SessionDep, actor: OperatorActor) -> None:
+def delete(controller_id: ControllerIdDep, session: SessionDep, actor: OperatorActor) -> None:
     """Forget it: its token is dead and its actions are cancelled."""
     service.delete(session, controller_id, actor=actor)
 
