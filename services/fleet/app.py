@@ -25,6 +25,7 @@ from services.fleet.hawkbit.router import router as hawkbit
 from services.fleet.metrics import Metrics
 from services.fleet.packages.loops import LOOPS as PACKAGE_LOOPS
 from services.fleet.packages.router import router as packages
+from services.fleet.packages.swu import SwuMaker
 from services.fleet.polling.loops import LOOPS as POLLING_LOOPS
 from services.fleet.polling.memory import PollMemory
 from services.fleet.rollouts.loops import LOOPS as ROLLOUT_LOOPS
@@ -70,7 +71,7 @@ def create_app(settings: FleetSettings) -> FastAPI:
 def build_services(
     settings: FleetSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
 ) -> Services:
-    """Make the clients. Nothing is connected before its first use."""
+    """Make the clients. Nothing is connected before its first use. KeyFileRefused where the key for swupdate cannot be used."""
     engine = make_engine(settings.database_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     return Services(
@@ -82,6 +83,7 @@ def build_services(
         blobs=BlobStore(settings.blob_url),
         polls=PollMemory(),
         metrics=Metrics(registry),
+        swu=SwuMaker.of(settings),
         wake=wake,
         stopping=stopping,
     )

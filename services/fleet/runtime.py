@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.fleet.metrics import Metrics
+from services.fleet.packages.swu import SwuMaker
 from services.fleet.polling.memory import PollMemory
 from services.fleet.settings import FleetSettings
 from shared.client.connecting import ClientFactory
@@ -31,6 +32,8 @@ class Services:
     blobs: BlobStore
     polls: PollMemory
     metrics: Metrics
+    swu: SwuMaker | None
+    """None: no images for swupdate are made."""
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -1,8 +1,8 @@
 """Where devices come in: paths are taken raw, and polls that find nothing changed are answered at once.
 
 ASGI servers decode a path before anybody sees it, and then an encoded slash of a controller id is one like any other. So for
-device paths, and those of hawkBit's targets, the raw one is routed by. What most polls are answered is remembered (see ``polling.memory``); those pass by
-everything else in the app, which costs several times as much as the answer.
+device paths, and those of hawkBit's targets, the raw one is routed by. What most polls are answered is remembered (see
+``polling.memory``); those pass by everything else in the app, which costs several times as much as the answer.
 """
 
 import re

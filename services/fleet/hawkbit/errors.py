@@ -18,6 +18,7 @@ Forbidden
 Conflict
 ├── ModuleExists
 ├── ArtifactExists
+├── UploadLost
 ├── SetExists
 ├── SetIncomplete
 ├── SetInUse
@@ -118,6 +119,13 @@ class ArtifactExists(Conflict):
 
     title = "Artifact exists"
     hint = "upload it under another name, or delete the one that is there"
+
+
+class UploadLost(Conflict):
+    """Others who had the same bytes removed them."""
+
+    title = "Upload lost"
+    hint = "send it again"
 
 
 class SetExists(Conflict):

@@ -65,10 +65,3 @@ def drop_file(session: Session, package_ids: Collection[str], part: str, filenam
             PackageFile.package_id.in_(package_ids), PackageFile.part == part, PackageFile.filename == filename
         )
     )
-
-
-def unused(session: Session, sha256s: Collection[str]) -> list[str]:
-    """Those of these sums that no artifact and no package has."""
-    kept = set(session.scalars(select(Artifact.sha256).where(Artifact.sha256.in_(sha256s))))
-    kept |= set(session.scalars(select(PackageFile.sha256).where(PackageFile.sha256.in_(sha256s))))
-    return sorted(set(sha256s) - kept)

@@ -14,16 +14,19 @@ from services.fleet.hawkbit.errors import (
     ModuleExists,
     ModuleInUse,
     ModuleNotFound,
+    UploadLost,
 )
 from services.fleet.hawkbit.messages import MOST_BODIES, Base, BaseDep, Paged, Title, WindowDep
 from services.fleet.hawkbit.software import service
 from services.fleet.hawkbit.software.domain import MODULE_TYPES, SET_TYPES
 from services.fleet.hawkbit.software.schemas import ArtifactOut, ModuleIn, ModuleOut, TypeOut
-from services.fleet.hawkbit.software.upload import BadUpload, Sums, receive
-from services.fleet.runtime import ServicesDep
+from services.fleet.hawkbit.software.upload import BadUpload, Sums, Uploaded, receive
+from services.fleet.packages.removing import remove_unused
+from services.fleet.runtime import Services, ServicesDep
+from shared.kit.auth import Actor
 from shared.kit.blobs import BlobTooLarge
-from shared.kit.database import SessionDep
-from shared.kit.problems import problem_responses
+from shared.kit.database import SessionDep, begin_reading
+from shared.kit.problems import Problem, problem_responses
 
 router = APIRouter(route_class=HawkbitRoute)
 ModuleId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -85,13 +88,15 @@ def delete(
     module_id: ModuleId, session: SessionDep, services: ServicesDep, after: BackgroundTasks, actor: OperatorActor
 ) -> None:
     """Forget a module and its artifacts. Once more changes nothing."""
-    after.add_task(services.blobs.delete_all, service.delete(session, module_id, actor=actor))
+    after.add_task(remove_unused, services, service.delete(session, module_id, actor=actor))
 
 
 @router.post(
     _ARTIFACTS,
     status_code=status.HTTP_201_CREATED,
-    responses=problem_responses(ModuleNotFound, ModuleInUse, ArtifactExists, BadUpload, ChecksumDiffers, BlobTooLarge),
+    responses=problem_responses(
+        ModuleNotFound, ModuleInUse, ArtifactExists, UploadLost, BadUpload, ChecksumDiffers, BlobTooLarge
+    ),
     openapi_extra={"requestBody": {"content": _FORM, "required": True}},
 )
 async def upload(
@@ -107,15 +112,7 @@ async def upload(
 ) -> ArtifactOut:
     """Add a file: a form with the part `file`. No transaction is open while it comes."""
 
-    def check() -> None:
-        with services.sessions.begin() as session:
-            service.check_open(session, module_id)
-
-    def add() -> ArtifactOut:
-        with services.sessions.begin() as session:
-            return service.show_artifact(service.add_artifact(session, module_id, uploaded, actor=actor), base)
-
-    await run_in_threadpool(check)
+    await run_in_threadpool(_check, services, module_id)
     uploaded = await receive(
         services.blobs,
         request.headers.get("content-type", ""),
@@ -124,7 +121,23 @@ async def upload(
         expected=Sums(sha256=sha256sum, sha1=sha1sum, md5=md5sum),
         max_bytes=services.settings.max_package_bytes,
     )
-    return await run_in_threadpool(add)
+    return await run_in_threadpool(_add, services, module_id, uploaded, base, actor)
+
+
+def _check(services: Services, module_id: int) -> None:
+    with services.sessions.begin() as session:
+        begin_reading(session)
+        service.check_open(session, module_id)
+
+
+def _add(services: Services, module_id: int, uploaded: Uploaded, base: Base, actor: Actor) -> ArtifactOut:
+    try:
+        with services.sessions.begin() as session:
+            artifact = service.add_artifact(session, services.blobs, module_id, uploaded, actor=actor)
+            return service.show_artifact(artifact, base)
+    except Problem:
+        remove_unused(services, [uploaded.sha256])
+        raise
 
 
 @router.get(_ARTIFACTS, dependencies=[VIEWER], responses=_NOT_FOUND)
@@ -153,4 +166,4 @@ def delete_artifact(
     actor: OperatorActor,
 ) -> None:
     """Take a file out of its module."""
-    after.add_task(services.blobs.delete_all, service.delete_artifact(session, module_id, artifact_id, actor=actor))
+    after.add_task(remove_unused, services, service.delete_artifact(session, module_id, artifact_id, actor=actor))

@@ -6,15 +6,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.fleet.events.record import record
-from services.fleet.hawkbit.errors import ArtifactExists, ArtifactNotFound, ModuleExists, ModuleInUse, ModuleNotFound
+from services.fleet.hawkbit.errors import (
+    ArtifactExists,
+    ArtifactNotFound,
+    ModuleExists,
+    ModuleInUse,
+    ModuleNotFound,
+    UploadLost,
+)
 from services.fleet.hawkbit.messages import Base, Href, Paged, Window, ms
 from services.fleet.hawkbit.models import Artifact, SoftwareModule
 from services.fleet.hawkbit.software import repository
 from services.fleet.hawkbit.software.schemas import ArtifactOut, HashesOut, ModuleIn, ModuleOut
 from services.fleet.hawkbit.software.upload import Uploaded
 from services.fleet.packages.models import PackageFile
-from shared.contracts.base import Digest
+from services.fleet.packages.repository import hold_contents
 from shared.kit.auth import Actor
+from shared.kit.blobs import BlobStore
 from shared.kit.database import Violation, db_now, violated
 
 ANY_FORMAT = "any"
@@ -47,8 +55,8 @@ def get(session: Session, module_id: int) -> SoftwareModule:
     return module
 
 
-def delete(session: Session, module_id: int, *, actor: Actor) -> list[Digest]:
-    """Forget a module and its artifacts; the blobs that nobody needs any more. Once more changes nothing.
+def delete(session: Session, module_id: int, *, actor: Actor) -> set[str]:
+    """Forget a module and its artifacts; the sha256 of what was in it. Once more changes nothing.
 
     ModuleNotFound; ModuleInUse while a set that is there has it.
     """
@@ -56,7 +64,7 @@ def delete(session: Session, module_id: int, *, actor: Actor) -> list[Digest]:
     if module is None:
         raise ModuleNotFound(f"There is no software module {module_id}.")
     if module.deleted_at is not None:
-        return []
+        return set()
     if sets := repository.packages_of(session, module_id):
         raise ModuleInUse(f"The set {sets[0].ref!r} has this module.", hint="delete the distribution set first")
     gone = repository.all_artifacts(session, [module_id])
@@ -65,11 +73,7 @@ def delete(session: Session, module_id: int, *, actor: Actor) -> list[Digest]:
     module.deleted_at = db_now(session)
     session.flush()
     record(session, "hawkbit.module.deleted", actor=actor, module=module_id)
-    return _freed(session, gone)
-
-
-def _freed(session: Session, artifacts: Sequence[Artifact]) -> list[Digest]:
-    return [f"sha256:{found}" for found in repository.unused(session, [artifact.sha256 for artifact in artifacts])]
+    return {artifact.sha256 for artifact in gone}
 
 
 def check_open(session: Session, module_id: int) -> None:
@@ -80,9 +84,15 @@ def check_open(session: Session, module_id: int) -> None:
         raise ModuleInUse(f"Targets have got the module {module_id} as it is.")
 
 
-def add_artifact(session: Session, module_id: int, uploaded: Uploaded, *, actor: Actor) -> Artifact:
-    """A file whose bytes are stored already; it is in all sets of its module. ModuleNotFound, ModuleInUse, ArtifactExists."""
+def add_artifact(session: Session, blobs: BlobStore, module_id: int, uploaded: Uploaded, *, actor: Actor) -> Artifact:
+    """A file whose bytes are stored already; it is in all sets of its module.
+
+    ModuleNotFound, ModuleInUse, ArtifactExists, UploadLost.
+    """
     repository.locked(session, module_id)
+    hold_contents(session, [uploaded.sha256])
+    if not blobs.exists(f"sha256:{uploaded.sha256}"):
+        raise UploadLost("The last package with the same bytes was removed at the same moment, and the bytes with it.")
     check_open(session, module_id)
     module = get(session, module_id)
     artifact = Artifact(module_id=module_id, created_by=actor.name, **uploaded.columns())
@@ -123,8 +133,8 @@ def get_artifact(session: Session, module_id: int, artifact_id: int) -> Artifact
     return artifact
 
 
-def delete_artifact(session: Session, module_id: int, artifact_id: int, *, actor: Actor) -> list[Digest]:
-    """Take a file out of its module and the module's sets; the blobs that nobody needs any more.
+def delete_artifact(session: Session, module_id: int, artifact_id: int, *, actor: Actor) -> set[str]:
+    """Take a file out of its module and the module's sets; the sha256 of what was in it.
 
     ModuleNotFound, ArtifactNotFound, ModuleInUse.
     """
@@ -137,7 +147,7 @@ def delete_artifact(session: Session, module_id: int, artifact_id: int, *, actor
     session.delete(artifact)
     session.flush()
     record(session, "hawkbit.artifact.deleted", actor=actor, module=module_id, artifact=artifact_id)
-    return _freed(session, [artifact])
+    return {artifact.sha256}
 
 
 def page(session: Session, window: Window, base: Base) -> Paged[ModuleOut]:

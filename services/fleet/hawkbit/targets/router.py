@@ -74,7 +74,12 @@ def read(target: TargetDep, session: SessionDep, services: ServicesDep, base: Ba
 
 @router.put(_ONE, responses=_NOT_FOUND)
 def change(
-    controller_id: ControllerIdDep, body: TargetChange, session: SessionDep, services: ServicesDep, base: BaseDep, actor: OperatorActor
+    controller_id: ControllerIdDep,
+    body: TargetChange,
+    session: SessionDep,
+    services: ServicesDep,
+    base: BaseDep,
+    actor: OperatorActor,
 ) -> TargetOut:
     """Another name, description or token."""
     target = service.change(session, controller_id, body, actor=actor)
