@@ -61,7 +61,8 @@ class Finished(StrEnum):
 def _lines(given: Any) -> list[str]:
     """Details as they come: a list, one text, or nothing; what is no text is left out."""
     several = given if isinstance(given, list) else [given]
-    return [line[:MAX_LINE] for line in several if isinstance(line, str)][:MAX_LINES]
+    # The last ones: swupdate sends its log, and what went wrong stands at its end.
+    return [line[:MAX_LINE] for line in several if isinstance(line, str)][-MAX_LINES:]
 
 
 class FeedbackResult(Lenient):
