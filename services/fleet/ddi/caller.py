@@ -43,7 +43,7 @@ class Caller:
 
 def caller_of(request: Request, settings: FleetSettings) -> Caller:
     """The device behind a request whose path is the raw one (see ``door``). TenantNotFound, InvalidControllerId."""
-    if request.path_params["tenant"] != TENANT:
+    if request.path_params["tenant"].lower() != TENANT:  # hawkBit's own examples say DEFAULT
         raise TenantNotFound("There is no such tenant.")
     return caller_as(request, settings, controller_id_of(request.path_params["controller_id"]))
 

@@ -1,8 +1,8 @@
 """Where devices come in: paths are taken raw, and polls that find nothing changed are answered at once.
 
 ASGI servers decode a path before anybody sees it, and then an encoded slash of a controller id is one like any other. So for
-device paths the raw one is routed by. What most polls are answered is remembered (see ``polling.memory``); those pass by
-everything else in the app, which costs several times as much as the answer.
+device paths, and those of hawkBit's targets, the raw one is routed by. What most polls are answered is remembered (see
+``polling.memory``); those pass by everything else in the app, which costs several times as much as the answer.
 """
 
 import re
@@ -15,7 +15,7 @@ from services.fleet.polling.memory import Remembered
 from services.fleet.runtime import Services
 from shared.contracts.cameras import TENANT
 
-_DEVICE_PATH: Final = re.compile(r"/[^/]*/controller/v1(/.*)?")
+_RAW_PATH: Final = re.compile(r"(/[^/]*/controller/v1|/rest/v1/targets)(/.*)?")
 _POLL: Final = re.compile(rf"/{TENANT}/controller/v1/([^/]+)")
 
 
@@ -29,7 +29,7 @@ class DeviceDoor:
         """Answer from memory, or pass on with the path as it was sent."""
         if scope["type"] == "http":
             path = scope.get("raw_path", b"").decode("latin-1")
-            if _DEVICE_PATH.fullmatch(path) and "\0" not in scope["path"]:
+            if _RAW_PATH.fullmatch(path) and "\0" not in scope["path"]:
                 if (answer := _from_memory(scope, path)) is not None:
                     return await _send(answer, send)
                 scope = {**scope, "path": path}

@@ -83,7 +83,8 @@ def _remember(services: Services, caller: Caller, row: Row[Any], answer: PollAns
 
 def _rendered(services: Services, caller: Caller, row: Row[Any], *, offered: bool) -> PollAnswer:
     busy = row.restless or row.action_id is not None
-    sleep_s = services.settings.busy_poll_s if busy else services.settings.poll_s
+    quiet_s = services.polls.quiet_s or services.settings.poll_s
+    sleep_s = min(services.settings.busy_poll_s, quiet_s) if busy else quiet_s
     links = _links(caller.root, row, offered=offered)
     hal = {name: {"href": url} for name, url in links.items()}
     document = {"config": {"polling": {"sleep": sleep(sleep_s)}}, "_links": hal}
