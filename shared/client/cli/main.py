@@ -87,6 +87,10 @@ def options(
             help="Inference service; default: the embedded platform's, else as --url.",
         ),
     ] = None,
+    fleet_url: Annotated[
+        str | None,
+        typer.Option(envvar="PICOFLEET_FLEET_URL", help="Fleet service; default: the embedded platform's, else as --url."),
+    ] = None,
     home: Annotated[
         Path | None, typer.Option(envvar="PICOFLEET_HOME", help="Folder of the embedded platform; default: ~/.picofleet.")
     ] = None,
@@ -102,7 +106,7 @@ def options(
       picofleet datasets register shapes --generator
       picofleet jobs submit training --train shapes/train --validation shapes/val --watch
     """
-    ctx.obj = Globals(home or default_home(), url, api_key, inference_url)
+    ctx.obj = Globals(home or default_home(), url, api_key, inference_url, fleet_url)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
