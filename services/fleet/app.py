@@ -16,6 +16,8 @@ from services.fleet import tables
 from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
+from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
 from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
@@ -29,7 +31,8 @@ from services.fleet.rollouts.router import router as rollouts
 from services.fleet.runtime import ServiceLoop, Services
 from services.fleet.settings import FleetSettings
 from shared.client.connecting import ClientFactory
-from shared.contracts.cameras import CameraIn
+from shared.contracts.cameras import CameraIn, EnrolIn, SampleIn, Telemetry
+from shared.contracts.ddi import ConfigData, Feedback
 from shared.contracts.rollouts import RolloutIn
 from shared.kit.blobs import BlobStore
 from shared.kit.database import begin_reading, make_engine, make_sessions
@@ -58,8 +61,9 @@ def create_app(settings: FleetSettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
-    app.add_middleware(Observed, registry=registry)
-    describe_problems(app, CameraIn, RolloutIn)
+    app.add_middleware(Observed, registry=registry, unlogged={POLL_ROUTE})
+    app.add_middleware(DeviceDoor)
+    describe_problems(app, CameraIn, RolloutIn, EnrolIn, Feedback, ConfigData, Telemetry, SampleIn)
     return app
 
 

@@ -10,18 +10,24 @@ import typer
 from shared.client.cli import (
     admin,
     cache,
+    cameras,
     datasets,
     demo,
     deployments,
     evaluate,
+    fleet_packages,
+    groups,
     jobs,
     models,
     package,
     packaging,
     pipelines,
     platform,
+    provisioning,
     quantize,
+    rollouts,
     segment,
+    simulate,
     submit,
     sweeps,
     teachers,
@@ -56,6 +62,12 @@ app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Serving")(segment.segment)
 app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
+app.add_typer(cameras.app, name="cameras", rich_help_panel="Fleet")
+cameras.app.command("simulate")(simulate.simulate)
+app.add_typer(groups.app, name="groups", rich_help_panel="Fleet")
+app.add_typer(provisioning.app, name="provisioning-tokens", rich_help_panel="Fleet")
+app.add_typer(fleet_packages.app, name="fleet-packages", rich_help_panel="Fleet")
+app.add_typer(rollouts.app, name="rollouts", rich_help_panel="Fleet")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")

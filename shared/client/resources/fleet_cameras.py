@@ -1,6 +1,7 @@
 """Cameras, their groups and what lets them in, over REST."""
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 from shared.client.errors import ProblemError
@@ -40,14 +41,24 @@ class Cameras:
         selector: str | None = None,
         group: str | None = None,
         controller_id: str | None = None,
+        prefix: str | None = None,
         package: str | None = None,
         health: HealthState | None = None,
+        unseen_s: float | None = None,
         limit: int | None = None,
     ) -> Iterator[CameraOut]:
-        """Cameras, newest first; only those that have all of what is given. ``package``: that they run, as picosam2/3."""
-        filters = {"selector": selector, "group": group, "controller_id": controller_id, "package": package}
-        if health is not None:
-            filters["health"] = health.value
+        """Cameras, newest first; only those that have all of what is given.
+
+        ``prefix``: of the controller id. ``package``: that they run, as picosam2/3. ``unseen_s``: not heard of for so long.
+        """
+        filters: dict[str, Any] = {
+            "selector": selector,
+            "group": group,
+            "controller_id": controller_id,
+            "q": prefix,
+            "package": package,
+        }
+        filters |= {"health": health.value if health else None, "unseen_s": unseen_s}
         return every(self._transport, _ROOT, CameraOut, filters, limit=limit)
 
     def get(self, camera_id: str) -> CameraOut:
@@ -82,7 +93,7 @@ class Cameras:
 
     def refresh_attributes(self, camera_id: str) -> CameraOut:
         """Have the device tell its attributes anew when it polls next."""
-        return parsed(CameraOut, self._transport.call("POST", f"{_camera(camera_id)}/refresh-attributes"))
+        return parsed(CameraOut, self._transport.call("POST", f"{_camera(camera_id)}/attributes/refresh"))
 
     def actions(self, camera_id: str, *, limit: int | None = None) -> Iterator[ActionOut]:
         """Its parts in rollouts, newest first."""
