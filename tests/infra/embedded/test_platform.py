@@ -221,6 +221,7 @@ def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     assert first.returncode == 0, first.stderr + first.stdout
     assert first.stdout.rstrip().splitlines()[-1].startswith("demo ok: miou_96 0.")
     assert "built-in generator" in first.stdout
+    assert "nothing is rolled out to cameras" in first.stdout
     pictures: list[Any] = list((platform.home.path / "demo").glob("*/distil/samples.png"))
     assert len(pictures) == 1
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
