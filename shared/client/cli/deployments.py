@@ -22,7 +22,7 @@ from shared.client.cli.common import (
     print_json,
     show_list,
 )
-from shared.client.cli.completion import complete_deployment, complete_model
+from shared.client.cli.completion import complete_deployment, complete_fleet_package, complete_group, complete_model
 from shared.client.cli.deployment_view import contents_in_words, followed, show_deployment, state_of
 from shared.client.errors import Unusable
 from shared.contracts.deployments import FLEET, CpuTarget, DeploymentIn, DeploymentOut, Engine, FleetTarget
@@ -84,9 +84,13 @@ def put(
     ] = None,
     max_batch: Annotated[int | None, typer.Option(min=0, max=64, help="Windows of several requests in one run.")] = None,
     fleet: Annotated[
-        str | None, typer.Option(metavar="GROUP", help="On the cameras of this group, by a rollout, instead of on CPUs.")
+        str | None,
+        typer.Option(metavar="GROUP", help="On its cameras, by a rollout, instead of on CPUs.", autocompletion=complete_group),
     ] = None,
-    package: Annotated[str | None, typer.Option(metavar="LINE/RELEASE", help="With --fleet: as picosam2/3.")] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="LINE/RELEASE", help="With --fleet: as picosam2/3.", autocompletion=complete_fleet_package),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The whole specification as JSON, instead of options.")
     ] = None,
