@@ -106,6 +106,7 @@ def build_services(
         sessions=make_sessions(engine),
         keys=RemoteKeys(settings.jobs_url),
         store=ModelStore(Cache(settings.cache_dir, settings.cache_limit_bytes), connect),
+        fleet=_to_fleet(settings),
         feedback=BlobStore(settings.feedback_url),
         table=Table(),
         convergence=Convergence(),
@@ -117,6 +118,11 @@ def build_services(
         wake=wake,
         stopping=stopping,
     )
+
+
+def _to_fleet(settings: InferenceSettings) -> ClientFactory:
+    key = settings.fleet_key.get_secret_value() if settings.fleet_key else None
+    return ClientFactory(settings.fleet_url, key=key, key_file=settings.fleet_key_file)
 
 
 @asynccontextmanager

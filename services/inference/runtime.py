@@ -16,6 +16,7 @@ from services.inference.metrics import Metrics
 from services.inference.registry.store import ModelStore
 from services.inference.segmentation.drift import Drift
 from services.inference.settings import InferenceSettings
+from shared.client.connecting import ClientFactory
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
 from shared.kit.remote_keys import RemoteKeys
@@ -31,6 +32,8 @@ class Services:
     sessions: sessionmaker[Session]
     keys: RemoteKeys
     store: ModelStore
+    fleet: ClientFactory
+    """To the fleet service, which carries out deployments on fleets."""
     feedback: BlobStore
     """Images of corrected masks."""
     table: Table

@@ -50,7 +50,7 @@ class JobFailed(ClientError):
 
 
 class DeploymentFailed(ClientError):
-    """A deployment that was waited for is not served."""
+    """A deployment that was waited for is not served, or its rollout has not begun or not ended well."""
 
 
 class RolloutNotOver(ClientError):

@@ -62,8 +62,20 @@ def mlflow_url() -> str:
 
 
 @pytest.fixture
+def jobs_changes() -> dict[str, Any]:
+    """Settings of the jobs service that a test wants otherwise."""
+    return {}
+
+
+@pytest.fixture
 def jobs(
-    databases: Any, migrated_jobs: str, redis_url: str, mlflow_url: str, tmp_path: Path, serve: Callable[[FastAPI], Any]
+    databases: Any,
+    migrated_jobs: str,
+    redis_url: str,
+    mlflow_url: str,
+    jobs_changes: dict[str, Any],
+    tmp_path: Path,
+    serve: Callable[[FastAPI], Any],
 ) -> Any:
     """The jobs service behind a real server: it knows the keys and passes the registry on."""
     settings = JobsSettings(
@@ -72,6 +84,7 @@ def jobs(
         mlflow_url=mlflow_url,
         blob_url=str(tmp_path / "blobs"),
         run_loops=False,
+        **jobs_changes,
     )
     return serve(create_jobs_app(settings))
 
