@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.inference.deployments.convergence import Convergence
+from services.inference.deployments.rollout_reader import RolloutReader
 from services.inference.deployments.shadow import Shadows
 from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
@@ -34,6 +35,7 @@ class Services:
     store: ModelStore
     fleet: ClientFactory
     """To the fleet service, which carries out deployments on fleets."""
+    rollouts: RolloutReader
     feedback: BlobStore
     """Images of corrected masks."""
     table: Table

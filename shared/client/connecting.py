@@ -17,5 +17,8 @@ class ClientFactory:
         """A client that gives up soon: a loop comes back anyway."""
         from shared.client.sdk import PicofleetClient  # 0.2 s, which a start that asks nobody need not pay
 
-        key = self._key_file.read_text().strip() if self._key_file is not None else self._key
-        return PicofleetClient(self._url, key, timeout_s=timeout_s, retries=0)
+        return PicofleetClient(self._url, self.key(), timeout_s=timeout_s, retries=0)
+
+    def key(self) -> str | None:
+        """As it is now. OSError if its file cannot be read."""
+        return self._key_file.read_text().strip() if self._key_file is not None else self._key

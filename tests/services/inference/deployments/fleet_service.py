@@ -29,6 +29,7 @@ class FleetService:
         self.packages = {"picosam2/1", "picosam2/2", "picosam2/3"}
         self.imported: list[str] = []
         self.asked: list[str] = []
+        self.authorization: str | None = None
         self.before: Callable[[str], Response | None] = lambda _: None
         self.after: Callable[[str], Response | None] = lambda _: None
 
@@ -71,6 +72,7 @@ class FleetService:
         async def lost(request: Request, call_next: Any) -> Response:
             what = f"{request.method} {request.url.path.removeprefix('/v1/fleet/')}"
             self.asked.append(what)
+            self.authorization = request.headers.get("authorization")
             instead = self.before(what)
             if instead is not None:
                 return instead

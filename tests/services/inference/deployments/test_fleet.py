@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +13,12 @@ from fastapi import FastAPI
 from services.inference.deployments import converge, fleet, follow, repository
 from services.inference.deployments.domain import Plan
 from services.inference.deployments.models import DeploymentRollout
+from services.inference.deployments.rollout_reader import RolloutReader
 from services.inference.runtime import Services
 from services.inference.settings import InferenceSettings
+from shared.client.connecting import ClientFactory
 from shared.contracts.deployments import CpuTarget
-from shared.contracts.rollouts import ActionState, RolloutState
+from shared.contracts.rollouts import ActionState, RolloutOut, RolloutState
 from tests.services.inference.deployments.fleet_service import FleetService, problem
 
 Json = dict[str, Any]
@@ -271,6 +274,22 @@ def test_an_absent_fleet_service_is_no_error_of_ours(fleets: Fleets, fleet_servi
     fleet_service.before = lambda _: None
     fleet_service.rollouts.clear()
     assert "no such rollout" in fleets.read()["rollout"]["reason"]
+
+
+def test_a_key_that_was_exchanged_is_used_at_once(
+    fleets: Fleets, fleet_service: FleetService, services: Services, tmp_path: Path
+) -> None:
+    fleets.roll_out("picosam2/1")
+    (rollout_id,) = fleet_service.rollouts
+    (tmp_path / "key").write_text("first")
+    reader = RolloutReader(ClientFactory(services.settings.fleet_url, key=None, key_file=tmp_path / "key"))
+    for key in ("first", "second"):
+        (tmp_path / "key").write_text(key)
+        assert isinstance(reader.read([rollout_id])[rollout_id], RolloutOut)
+        assert fleet_service.authorization == f"Bearer {key}"
+    (tmp_path / "key").unlink()
+    assert "cannot be asked" in str(reader.read([rollout_id])[rollout_id]), "a lost key is no error 500"
+    reader.close()
 
 
 def test_a_deployment_stays_of_its_kind(fleets: Fleets, fleet_service: FleetService) -> None:
