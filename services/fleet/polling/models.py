@@ -14,7 +14,8 @@ class Contact(FleetBase):
     __tablename__ = "camera_contacts"
 
     camera_id: Mapped[str] = mapped_column(ForeignKey("cameras.id", ondelete="CASCADE"), primary_key=True)
-    seen_at: Mapped[datetime]
+    seen_at: Mapped[datetime | None]
+    """None: never yet."""
     address: Mapped[str] = mapped_column(String(64), default="")
 
 

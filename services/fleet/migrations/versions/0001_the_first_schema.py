@@ -236,7 +236,7 @@ def upgrade() -> None:
     op.create_table(
         "camera_contacts",
         sa.Column("camera_id", sa.String(length=36), nullable=False),
-        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=True),
         sa.Column("address", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["camera_id"], ["cameras.id"], name=op.f("fk_camera_contacts_camera_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("camera_id", name=op.f("pk_camera_contacts")),
