@@ -1,0 +1,164 @@
+"""Polls of a thousand cameras: two processes of the fleet service on one Postgres, beside a bare read of one row and beside
+openmv-ota's check-in.
+
+All on the same processors, wrk and Postgres too, in turns within each round. Then a rollout beside the polls that it is made
+of, and the memory that downloads take. BENCH_SMALL=1: without openmv-ota, and with fewer cameras, in less than 40 s.
+"""
+
+import os
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import fleet_peers as peers
+from tests.bench import wrk
+from tests.bench.fleet_ours import NEEDED, Device, Fleet, add_cameras, etag_of, running_cluster
+from tests.bench.fleet_peers import HOST, Polled
+from tests.bench.load import Result
+from tests.bench.serving_ours import Jobs
+from tests.bench.table import Measured, print_goal, print_table, ratio
+from tests.conftest import PostgresCluster
+
+SMALL = bool(os.environ.get("BENCH_SMALL"))
+ROUNDS = 2 if SMALL else 5
+SECONDS = 1.0 if SMALL else 3.0
+CONCURRENCY = (8, 64)
+CAMERAS = 1000
+
+UNCHANGED, MEMORY, DATABASE = "ours, 304 from memory", "ours, 200 from memory", "ours, from the database"
+OUTCOMES = {UNCHANGED: "memory_unchanged", MEMORY: "memory", DATABASE: "database"}
+"""How the service counts them."""
+LEAST = 0.99
+"""Share of a contender's polls that must have been answered as its name says."""
+
+Taken = dict[int, dict[str, list[Result]]]
+"""Results by concurrency and name, one per round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Where the contenders meet."""
+
+    folder: Path
+    cluster: PostgresCluster
+    jobs: Jobs
+    ending: ExitStack
+
+
+def main() -> None:
+    if not wrk.is_installed() or not PostgresCluster.is_installed():
+        print(f"polls: needs Postgres and wrk: {NEEDED}", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as name, ExitStack() as ending:
+        cluster, jobs = ending.enter_context(running_cluster()), Jobs(Path(name))
+        ending.callback(jobs.stop)
+        field = Field(folder=Path(name), cluster=cluster, jobs=jobs, ending=ending)
+        _compare_polls(field)
+
+
+def _compare_polls(field: Field) -> None:
+    url = field.cluster.create("fleet")
+    fleet = Fleet(field.folder, url, field.jobs)
+    field.ending.callback(fleet.stop)
+    contenders = _contenders(field, fleet, add_cameras(url, CAMERAS))
+    taken: Taken = {concurrency: {each.name: [] for each in contenders} for concurrency in CONCURRENCY}
+    for each in contenders:
+        each.turn(CONCURRENCY[-1], SECONDS)  # what is remembered is remembered now, and connections are open
+    for _ in range(ROUNDS):
+        for concurrency in CONCURRENCY:
+            for each in contenders:
+                taken[concurrency][each.name].append(_checked_turn(each, concurrency, fleet))
+    for concurrency, results in taken.items():
+        rows = [_row(each, results[each.name]) for each in contenders]
+        print_table(f"Polls of {CAMERAS} cameras, {concurrency} at a time, two processes each", "polls/s", rows)
+    _print_goals(taken)
+
+
+def _contenders(field: Field, fleet: Fleet, devices: Sequence[Device]) -> list[Polled]:
+    """All of them, running and asked once; the bare read first. openmv-ota is left out where it cannot be installed."""
+    bare = peers.bare_read(fleet.url, devices, field.folder, field.ending)
+    etags = [{"If_None_Match": etag_of(fleet.ports[0], device, HOST)} for device in devices]
+    # A device that asks under another name than the last time is not answered from memory: its links would be others.
+    renamed = [_poll(device, f"{name}.{HOST}") for name in ("a", "b") for device in devices]
+    requests = {
+        UNCHANGED: [_poll(device, HOST, **etag) for device, etag in zip(devices, etags, strict=True)],
+        MEMORY: [_poll(device, HOST) for device in devices],
+        DATABASE: renamed,
+    }
+    contenders = [bare, *(_ours(field, fleet, name, each) for name, each in requests.items())]
+    if not SMALL:
+        other = peers.openmv_ota(field.cluster.create("openmv"), devices, field.folder, field.ending)
+        contenders += [other] if other else []
+    return contenders
+
+
+def _poll(device: Device, host: str, **headers: str) -> bytes:
+    return wrk.get(device.path, host, Authorization=device.authorization, **headers)
+
+
+def _ours(field: Field, fleet: Fleet, name: str, requests: list[bytes]) -> Polled:
+    file = field.folder / f"{name.replace(' ', '-').replace(',', '')}.lua"
+    wrk.write_requests(file, requests)
+    return Polled(name=name, ports=fleet.ports, file=file, pids=fleet.pids)
+
+
+def _checked_turn(contender: Polled, concurrency: int, fleet: Fleet) -> Result:
+    """RuntimeError if our polls were not answered from where the contender's name says."""
+    before = fleet.polls()
+    result = contender.turn(concurrency, SECONDS)
+    if contender.name in OUTCOMES:
+        _check_outcomes(contender.name, fleet.polls() - before)
+    return result
+
+
+def _check_outcomes(name: str, answered: Counter[str]) -> None:
+    if answered[OUTCOMES[name]] < LEAST * answered.total():
+        raise RuntimeError(f"polls that should all be {OUTCOMES[name]!r} were answered so: {dict(answered)}")
+
+
+def _row(contender: Polled, results: Sequence[Result]) -> Measured:
+    notes = {
+        "p50 ms": f"{_median(results, 'p50_ms'):.1f}",
+        "p99 ms": f"{_median(results, 'p99_ms'):.1f}",
+        "failed": str(sum(each.failed for each in results)),
+        "peak memory": f"{contender.peak_mb():.0f} MB",
+    }
+    return Measured(name=contender.name, rates=[each.rate for each in results], notes=notes)
+
+
+def _median(results: Sequence[Result], figure: str) -> float:
+    return statistics.median(getattr(each, figure) for each in results)
+
+
+def _times(taken: Taken, concurrency: int, name: str, other: str) -> float:
+    both = (Measured(name=each, rates=[result.rate for result in taken[concurrency][each]]) for each in (name, other))
+    return ratio(*both)
+
+
+def _print_goals(taken: Taken) -> None:
+    names = list(taken[CONCURRENCY[0]])
+    bare, others = names[0], names[len(OUTCOMES) + 1 :]
+    for concurrency in CONCURRENCY:
+        for name, least in ((UNCHANGED, 1.0), (MEMORY, 1.0), (DATABASE, 0.6)):
+            share = _times(taken, concurrency, name, bare)
+            print_goal(
+                f"{name}: at least {100 * least:.0f} % of a bare read, {concurrency} at a time", f"{100 * share:.0f} %", share >= least
+            )
+    for other in others:
+        for concurrency in CONCURRENCY:
+            for name in OUTCOMES:
+                times = _times(taken, concurrency, name, other)
+                print_goal(f"{name}: at least three times {other}, {concurrency} at a time", f"{times:.1f} times", times >= 3)
+    for name in OUTCOMES:
+        p99 = _median(taken[8][name], "p99_ms")
+        print_goal(f"{name}: p99 below 50 ms, 8 at a time", f"{p99:.1f} ms", p99 < 50)
+    failed = sum(each.failed for results in taken.values() for name in OUTCOMES for each in results[name])
+    print_goal("no failed poll", str(failed), failed == 0)
+
+
+if __name__ == "__main__":
+    main()
