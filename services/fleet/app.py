@@ -16,6 +16,8 @@ from services.fleet import tables
 from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
+from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
 from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
@@ -58,7 +60,8 @@ def create_app(settings: FleetSettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
-    app.add_middleware(Observed, registry=registry)
+    app.add_middleware(Observed, registry=registry, unlogged={POLL_ROUTE})
+    app.add_middleware(DeviceDoor)
     describe_problems(app, CameraIn, RolloutIn)
     return app
 
