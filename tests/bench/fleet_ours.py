@@ -18,6 +18,7 @@ from services.fleet.cameras.models import Camera
 from services.fleet.migrate import upgrade
 from services.fleet.polling.models import Contact
 from shared.contracts.base import new_id
+from tests.bench import wrk
 from tests.bench.serving_ours import Jobs, get, wait_until_answered
 from tests.bench.serving_peers import exchange, free_port, peak_mb, start, stop_group
 from tests.conftest import PostgresCluster
@@ -87,6 +88,7 @@ class Fleet:
         """``settings``: further ones, by name in lower case. The database is migrated here."""
         upgrade(database_url)
         self.url, self.folder, self.ports = database_url, folder, [free_port() for _ in range(PROCESSES)]
+        self._authorized = {"Authorization": f"Bearer {jobs.key}"}
         common = {
             "DATABASE_URL": database_url,
             "BLOB_URL": str(folder / "fleet-blobs"),
@@ -117,7 +119,7 @@ class Fleet:
         """Polls answered so far, by outcome."""
         counted: Counter[str] = Counter()
         for port in self.ports:
-            _, told = exchange(port, get("/metrics"))
+            _, told = exchange(port, wrk.get("/metrics", "localhost", Connection="close", **self._authorized))
             counted.update({outcome.decode(): int(float(count)) for outcome, count in _POLLS.findall(told)})
         return counted
 

@@ -21,7 +21,7 @@ OPENMV: Final = "openmv"
 _PRODUCT: Final = 4711
 _BOARD: Final = "OPENMV_N6"
 FIRST_S: Final = 120
-"""At most, for the first check-in of all devices."""
+"""At most, for the first poll of all devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,7 @@ def openmv_ota(database_url: str, devices: Sequence[Device], folder: Path, endin
     command = [program, "server", "run", "--host", "127.0.0.1", "--port"]
     ports, pids = _started(OPENMV, command, environment, folder, ending, "/healthz")
     requests = [_check_in(device) for device in devices]
-    for port in ports:
-        _ask_all(port, requests)
+    ask_all(ports, requests, (b'"update":false',))
     file = folder / "openmv.lua"
     wrk.write_requests(file, requests)
     return Polled(name="openmv-ota check-in", ports=ports, file=file, pids=pids)
@@ -109,9 +108,10 @@ def _check_in(device: Device) -> bytes:
     return head.encode() + body
 
 
-def _ask_all(port: int, requests: Sequence[bytes]) -> None:
-    """Each once: the device is in the database then, and its registration in the process's memory."""
-    whole = [Request(request, ((b'"update":false',),)) for request in requests]
-    result = ask_each(whole, Load(port=port, concurrency=8, seconds=FIRST_S, count=len(whole)))
-    if result.failed:
-        raise RuntimeError(f"{OPENMV} does not let its devices in: {result.failures}")
+def ask_all(ports: Sequence[int], requests: Sequence[bytes], pieces: tuple[bytes, ...]) -> None:
+    """Each once at each port, so that what is remembered is remembered. RuntimeError unless all get a 200 with ``pieces``."""
+    whole = [Request(request, (pieces,)) for request in requests]
+    for port in ports:
+        result = ask_each(whole, Load(port=port, concurrency=8, seconds=FIRST_S, count=len(whole)))
+        if result.failed:
+            raise RuntimeError(f"not all are answered as they should be: {result.failures}")
