@@ -85,10 +85,8 @@ def _rendered(services: Services, caller: Caller, row: Row[Any], *, offered: boo
     busy = row.restless or row.action_id is not None
     sleep_s = services.settings.busy_poll_s if busy else services.settings.poll_s
     links = _links(caller.root, row, offered=offered)
-    document = {
-        "config": {"polling": {"sleep": sleep(sleep_s)}},
-        "_links": {name: {"href": url} for name, url in links.items()},
-    }
+    hal = {name: {"href": url} for name, url in links.items()}
+    document = {"config": {"polling": {"sleep": sleep(sleep_s)}}, "_links": hal}
     body = json.dumps(document, separators=(",", ":")).encode()
     return PollAnswer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'.encode())
 
