@@ -23,6 +23,7 @@ from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
 from services.fleet.hawkbit.router import router as hawkbit
 from services.fleet.metrics import Metrics
+from services.fleet.packages.loops import LOOPS as PACKAGE_LOOPS
 from services.fleet.packages.router import router as packages
 from services.fleet.polling.loops import LOOPS as POLLING_LOOPS
 from services.fleet.polling.memory import PollMemory
@@ -47,7 +48,7 @@ from shared.kit.remote_keys import RemoteKeys
 ROUTERS: Final[tuple[APIRouter, ...]] = (ddi, cameras, packages, rollouts, actions, events, hawkbit, health)
 """The devices' first: theirs are asked a hundred times as often as all others."""
 
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *EVENT_LOOPS)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *PACKAGE_LOOPS, *EVENT_LOOPS)
 
 assert tables.METADATA.tables
 

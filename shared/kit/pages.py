@@ -50,7 +50,8 @@ def decode_cursor(cursor: str, length: int = 1) -> list[Any]:
 
 
 def _is_plain(part: Any) -> bool:
-    return isinstance(part, str | int) and not isinstance(part, bool) and "\0" not in str(part)
+    # Neither NUL, which Postgres stores in no text, nor halves of characters, which no database is sent.
+    return isinstance(part, str | int) and not isinstance(part, bool) and str(part).isprintable()
 
 
 def _bad_cursor() -> InvalidRequest:
