@@ -9,9 +9,10 @@ import os
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
 
 from tests.bench import fleet_peers as peers
@@ -86,17 +87,19 @@ def _contenders(field: Field, fleet: Fleet, devices: Sequence[Device]) -> list[P
     """
     devices, others = devices[:CAMERAS], devices[CAMERAS:]
     bare = peers.bare_read(fleet.url, devices, field.folder, field.ending)
-    etags = [{"If_None_Match": etag_of(fleet.ports[0], device, HOST)} for device in devices]
-    requests = {
-        UNCHANGED: [_poll(device, HOST, **etag) for device, etag in zip(devices, etags, strict=True)],
-        MEMORY: [_poll(device, HOST) for device in devices],
-        DATABASE: [_poll(device, f"{name}.{HOST}") for name in ("a", "b") for device in others],
+    quiet = [_poll(device, HOST) for device in devices]
+    peers.ask_all(fleet.ports, quiet, ())
+    etags = [etag_of(fleet.ports[0], device, HOST) for device in devices]
+    unchanged = [_poll(device, HOST, If_None_Match=etag) for device, etag in zip(devices, etags, strict=True)]
+    files = {
+        UNCHANGED: repeat(_written(field.folder / "unchanged.lua", unchanged)),
+        MEMORY: repeat(_written(field.folder / "memory.lua", quiet)),
+        DATABASE: _renamed(field.folder / "database.lua", others),
     }
-    contenders = [bare, *(_ours(field, fleet, name, each) for name, each in requests.items())]
+    contenders = [bare, *(Polled(name=name, ports=fleet.ports, files=each, pids=fleet.pids) for name, each in files.items())]
     if not SMALL:
         other = peers.openmv_ota(field.cluster.create("openmv"), devices, field.folder, field.ending)
         contenders += [other] if other else []
-    peers.ask_all(fleet.ports, requests[MEMORY], ())
     return contenders
 
 
@@ -104,10 +107,16 @@ def _poll(device: Device, host: str, **headers: str) -> bytes:
     return wrk.get(device.path, host, Authorization=device.authorization, **headers)
 
 
-def _ours(field: Field, fleet: Fleet, name: str, requests: list[bytes]) -> Polled:
-    file = field.folder / f"{name.replace(' ', '-').replace(',', '')}.lua"
+def _written(file: Path, requests: Sequence[bytes]) -> Path:
     wrk.write_requests(file, requests)
-    return Polled(name=name, ports=fleet.ports, file=file, pids=fleet.pids)
+    return file
+
+
+def _renamed(file: Path, devices: Sequence[Device]) -> Iterator[Path]:
+    """The file once more for each turn, with names that none before has had."""
+    for turn in count():
+        names = [f"{turn}-{number}.{HOST}" for number in range(2)]
+        yield _written(file, [_poll(device, name) for name in names for device in devices])
 
 
 def _checked_turn(contender: Polled, concurrency: int, fleet: Fleet) -> Result:

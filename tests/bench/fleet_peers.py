@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -26,15 +27,15 @@ FIRST_S: Final = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
-    """Requests of ``file`` to ``ports``; ``pids``: the processes behind them."""
+    """Requests of a file, each turn those of the next, to ``ports``; ``pids``: the processes behind them."""
 
     name: str
     ports: Sequence[int]
-    file: Path
+    files: Iterator[Path]
     pids: Sequence[int]
 
     def turn(self, concurrency: int, seconds: float) -> Result:
-        return wrk.run(self.file, self.ports, concurrency=concurrency, seconds=seconds)
+        return wrk.run(next(self.files), self.ports, concurrency=concurrency, seconds=seconds)
 
     def peak_mb(self) -> float:
         return sum(peak_mb(pid) for pid in self.pids)
@@ -47,7 +48,7 @@ def bare_read(database_url: str, devices: Sequence[Device], folder: Path, ending
     ports, pids = _started("bare-read", command, {"DATABASE_URL": database_url}, folder, ending, path)
     file = folder / "bare-read.lua"
     wrk.write_requests(file, [wrk.get(f"/devices/{device.controller_id}", HOST) for device in devices])
-    return Polled(name="FastAPI + SQLAlchemy, one row", ports=ports, file=file, pids=pids)
+    return Polled(name="FastAPI + SQLAlchemy, one row", ports=ports, files=repeat(file), pids=pids)
 
 
 def openmv_ota(database_url: str, devices: Sequence[Device], folder: Path, ending: ExitStack) -> Polled | None:
@@ -75,7 +76,7 @@ def openmv_ota(database_url: str, devices: Sequence[Device], folder: Path, endin
     ask_all(ports, requests, (b'"update":false',))
     file = folder / "openmv.lua"
     wrk.write_requests(file, requests)
-    return Polled(name="openmv-ota check-in", ports=ports, file=file, pids=pids)
+    return Polled(name="openmv-ota check-in", ports=ports, files=repeat(file), pids=pids)
 
 
 def _started(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from services.fleet.ddi import repository
-from services.fleet.ddi.admission import may_speak, not_let_in, register_itself
+from services.fleet.ddi.admission import may_speak, not_let_in, register_itself, shows_token
 from services.fleet.ddi.caller import GATEWAY, TARGET, Caller
 from services.fleet.ddi.offering import is_offered
 from services.fleet.runtime import Services
@@ -49,6 +49,19 @@ def answer_poll(services: Services, caller: Caller) -> PollAnswer:
     return answered
 
 
+async def answer_known(services: Services, caller: Caller) -> PollAnswer | None:
+    """As ``answer_poll``, for little: where a known device shows its own token, and no action of its may have to wait.
+
+    None: it is for ``answer_poll`` to say.
+    """
+    if caller.scheme != TARGET:
+        return None
+    row, generations = await services.reads.read(caller.controller_id)
+    if row is None or row.state == ActionState.PENDING or not shows_token(caller, row.token_hash):
+        return None
+    return _answered(services, caller, row, generations)
+
+
 def _read(services: Services, caller: Caller, generations: Sequence[int]) -> PollAnswer | None:
     """None: nobody knows the device."""
     with services.sessions.begin() as session:
@@ -59,6 +72,13 @@ def _read(services: Services, caller: Caller, generations: Sequence[int]) -> Pol
         if not may_speak(session, caller, row.token_hash, row.provisioned_by):
             raise not_let_in(caller)
         held_back = row.state == ActionState.PENDING and not is_offered(session, row.id, row.package_id)
+    return _answered(services, caller, row, generations, held_back=held_back)
+
+
+def _answered(
+    services: Services, caller: Caller, row: Row[Any], generations: Sequence[int], *, held_back: bool = False
+) -> PollAnswer:
+    """For a caller that was let in."""
     services.polls.heard(row.id, caller.address)
     answer = _rendered(services, caller, row, offered=row.action_id is not None and not held_back)
     # A camera that has something to do asks the database each time: so nothing need be forgotten when maintenance opens, and

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, exists, func, select
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from services.fleet.actions.models import Action, ActionHistory
@@ -21,9 +21,12 @@ _RESTLESS: Final = (RolloutState.RUNNING.value, RolloutState.ROLLING_BACK.value)
 def _poll_query() -> Select[Any]:
     mine = aliased(Action)
     installed = select(func.max(mine.id)).where(mine.camera_id == Camera.id, mine.succeeded_at.is_not(None))
-    member = exists().where(mine.camera_id == Camera.id, Rollout.id == mine.rollout_id, Rollout.state.in_(_RESTLESS))
+    # Not IN, whose parameters SQLAlchemy would write into the statement anew for each poll.
+    restless = or_(*(Rollout.state == state for state in _RESTLESS))
+    member = exists().where(mine.camera_id == Camera.id, Rollout.id == mine.rollout_id, restless)
     columns = (
         Camera.id,
+        Camera.controller_id,
         Camera.token_hash,
         Camera.provisioned_by,
         Camera.attributes_wanted,
@@ -45,6 +48,13 @@ _POLL: Final = _poll_query()
 def poll_row(session: Session, controller_id: str) -> Row[Any] | None:
     """All that a poll's answer depends on, but for whether a pending action may be offered: one statement."""
     return session.execute(_POLL.where(Camera.controller_id == controller_id)).one_or_none()
+
+
+def poll_rows(connection: Connection, controller_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """As ``poll_row``, by controller id, for several."""
+    # A number of parameters that is a power of two, so that there are few statements and the driver has them all prepared.
+    padded = [*controller_ids, *controller_ids[-1:] * ((1 << (len(controller_ids) - 1).bit_length()) - len(controller_ids))]
+    return {row.controller_id: row for row in connection.execute(_POLL.where(Camera.controller_id.in_(padded)))}
 
 
 def camera_by_controller(session: Session, controller_id: str) -> Camera | None:
