@@ -20,6 +20,7 @@ from services.fleet.ddi.door import DeviceDoor
 from services.fleet.ddi.reads import PollReads
 from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
+from services.fleet.events.feed import EventFeed
 from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
 from services.fleet.hawkbit.router import router as hawkbit
@@ -75,15 +76,17 @@ def build_services(
     """Make the clients. Nothing is connected before its first use."""
     engine, polls = make_engine(settings.database_url), PollMemory()
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    sessions = make_sessions(engine)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=make_sessions(engine),
+        sessions=sessions,
         keys=RemoteKeys(settings.jobs_url),
         connect=ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file),
         blobs=BlobStore(settings.blob_url),
         polls=polls,
         reads=PollReads(engine, polls),
+        feed=EventFeed(sessions, stopping),
         metrics=Metrics(registry),
         wake=wake,
         stopping=stopping,

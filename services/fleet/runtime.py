@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.fleet.ddi.reads import PollReads
+from services.fleet.events.feed import EventFeed
 from services.fleet.metrics import Metrics
 from services.fleet.polling.memory import PollMemory
 from services.fleet.settings import FleetSettings
@@ -32,6 +33,8 @@ class Services:
     blobs: BlobStore
     polls: PollMemory
     reads: PollReads
+    feed: EventFeed
+    """For the app's event loop alone."""
     metrics: Metrics
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""

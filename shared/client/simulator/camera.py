@@ -62,6 +62,7 @@ class SimulatedCamera:
     """
 
     __slots__ = (
+        "_enrolled",
         "_etag",
         "_failures",
         "_floors",
@@ -82,6 +83,7 @@ class SimulatedCamera:
         self.controller_id, self._shared = controller_id, shared
         self._line = Conversation(controller_id, authorization, shared)
         self._offline = shared.behaviour.is_offline(controller_id)
+        self._enrolled = not shared.behaviour.enrol
         self._etag = b""
         self._sleep_s = shared.behaviour.poll_s or FIRST_POLL_S
         self._failures = 0
@@ -97,12 +99,9 @@ class SimulatedCamera:
         shared = self._shared
         first = min(shared.behaviour.real_s(self._sleep_s), FIRST_POLL_S)
         await asyncio.sleep(shared.chance.random() * first)
-        must_enrol = shared.behaviour.enrol
         while True:
             try:
-                if must_enrol:
-                    must_enrol = not await self._enrolled()
-                if not must_enrol:
+                if self._enrolled or await self._enrol():
                     await self._turn()
             except WireError as exc:
                 shared.counts["unreachable"] += 1
@@ -118,7 +117,7 @@ class SimulatedCamera:
         often = behaviour.offline_polls if self._offline else 1
         return behaviour.real_s(self._sleep_s) * often * (0.9 + 0.2 * chance)
 
-    async def _enrolled(self) -> bool:
+    async def _enrol(self) -> bool:
         answer = await self._line.ask(
             "enrol", "POST", "/v1/fleet/enrol", messages.json_of({"controller_id": self.controller_id})
         )
@@ -127,6 +126,7 @@ class SimulatedCamera:
             self.stage, self._failures = Stage.SHUT_OUT, self._failures + 1
             return False
         self._line.use(f"TargetToken {read(EnrolOut, answer).token}")
+        self._enrolled = True
         return True
 
     async def _turn(self) -> None:

@@ -52,8 +52,11 @@ class Shelf:
             return Known(None, 0)
         if sha256 not in self._found:
             async with self._turns.setdefault(sha256, asyncio.Lock()):
-                if sha256 not in self._found:
-                    self._found[sha256] = await self._verified(fetch, self._trusted)
+                try:
+                    if sha256 not in self._found:
+                        self._found[sha256] = await self._verified(fetch, self._trusted)
+                finally:
+                    self._turns.pop(sha256, None)  # a lock belongs to one event loop, and the shelf may see several
         found = self._found[sha256]
         if isinstance(found, str):
             raise Refused(found)

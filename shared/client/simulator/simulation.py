@@ -41,8 +41,9 @@ class Simulation:
         connections: int = CONNECTIONS,
     ) -> None:
         self.behaviour = behaviour or Behaviour()
+        self._url, self._connections = url, connections
         self._shared = Shared(
-            wire=Wire(url, connections=connections),
+            wire=Wire(url),
             shelf=Shelf(trusted),
             behaviour=self.behaviour,
             chance=Random(self.behaviour.seed),
@@ -54,13 +55,13 @@ class Simulation:
         self._over: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self._stop_wanted = threading.Event()
+        self._begun = threading.Event()
 
     async def run(self, seconds: float | None = None) -> None:
-        """Let them live until ``stop`` is called, or for so many (real) seconds."""
+        """Let them live until ``stop`` is called, or for so many (real) seconds. Run again, they go on where they were."""
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        if self._stop_wanted.is_set():
-            return
+        self._shared.wire = Wire(self._url, connections=self._connections)
+        self._begun.set()
         try:
             async with asyncio.timeout(seconds) as limit:
                 await self._live(self._over)
@@ -71,13 +72,14 @@ class Simulation:
             await self._shared.wire.close()
 
     def start(self) -> None:
-        """Run in a thread of its own."""
+        """Run in a thread of its own; they live when this returns."""
+        self._begun.clear()
         self._thread = threading.Thread(target=self._run_in_thread, name="simulated-cameras", daemon=True)
         self._thread.start()
+        self._begun.wait(10)
 
     def stop(self) -> None:
         """End; from any thread, and as often as you like. Raises what ended a thread of ``start`` before."""
-        self._stop_wanted.set()
         loop, over = self._loop, self._over
         if loop is not None and over is not None and not loop.is_closed():
             loop.call_soon_threadsafe(over.set)
@@ -136,6 +138,8 @@ class Simulation:
                 runner.run(self.run())
         except BaseException as exc:
             self._failure = exc
+        finally:
+            self._begun.set()
 
 
 def named(prefix: str, number: int) -> dict[str, str | None]:

@@ -129,7 +129,9 @@ class _Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         self.answered = True
         first, *lines = head[:-4].split(b"\r\n")
-        status = int(first.split(b" ", 2)[1])
+        if not first.startswith(b"HTTP/1.1 "):
+            raise ValueError("the answer is no HTTP/1.1")
+        status = int(first[9:12])
         headers = {}
         for line in lines:
             name, _, value = line.partition(b":")

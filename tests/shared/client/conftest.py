@@ -34,7 +34,7 @@ class Script:
                 script.requests.append((self.command, self.path, dict(self.headers), body))
                 script.handlers[min(number, len(script.handlers) - 1)](self)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _do
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _do
 
             def log_message(self, *_: Any) -> None:
                 pass
