@@ -30,7 +30,8 @@ class Memory(Lenient):
     settled_at: datetime | None = None
     retry_through: int | None = None
     """Actions up to this id that came to nothing are tried again."""
-    returning_since: datetime | None = None
+    to_the_last: bool = False
+    """Of a retry: every camera is waited for."""
 
     @property
     def allowance(self) -> Allowance | None:

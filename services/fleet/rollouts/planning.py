@@ -178,10 +178,12 @@ def _inherited(work: Work, camera_ids: Sequence[str]) -> dict[str, Place]:
     before = aliased(Camera)
     query = (
         select(before.replaced_by_id, Action.phase, Action.rank)
+        .select_from(Action)
         .join(before, before.id == Action.camera_id)
         .where(*repository.installs(work.id), Action.phase.is_not(None), before.replaced_by_id.in_(camera_ids))
     )
-    return {str(successor): Place(phase, rank) for successor, phase, rank in work.session.execute(query)}
+    rows = work.session.execute(query)
+    return {str(successor): Place(phase, rank) for successor, phase, rank in rows if phase is not None}
 
 
 def try_again(work: Work) -> bool:

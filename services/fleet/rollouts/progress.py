@@ -75,7 +75,13 @@ def read(work: Work) -> Snapshot:
         _phase(work, row, spec, standings.get((work.id, row.number), Standing()), sampled.get((work.id, row.number), (0, None)))
         for row, spec in zip(rows, work.spec.phases, strict=True)
     ]
-    return Snapshot(state=RolloutState(work.rollout.state), on_failure=work.spec.on_failure, phases=phases, now=work.now)
+    return Snapshot(
+        state=RolloutState(work.rollout.state),
+        on_failure=work.spec.on_failure,
+        phases=phases,
+        now=work.now,
+        to_the_last=work.memory.to_the_last,
+    )
 
 
 def _phase(work: Work, row: RolloutPhase, spec: PhaseIn, standing: Standing, sampled: tuple[int, float | None]) -> Phase:
@@ -121,6 +127,7 @@ def _act(work: Work, snapshot: Snapshot, decision: Decision) -> None:
         case Stop():
             _stop(work, decision)
         case Finish():
+            work.remember(to_the_last=False)
             succeeded, cameras = (sum(getattr(phase, what) for phase in snapshot.phases) for what in ("succeeded", "cameras"))
             work.enter(RolloutState.FINISHED, f"{succeeded} of {cameras} cameras run the package")
 

@@ -40,11 +40,11 @@ def make_restores(work: Work) -> bool:
     return len(rows) == work.rows
 
 
-def _to_return() -> Select[Any]:
+def _to_return() -> Select[int, str, int | None, int, str, str | None, str | None]:
     columns = (Action.id, Action.camera_id, Action.phase, Action.rank, Action.state, Action.previous_package_id)
-    query: Select[Any] = select(*columns, Camera.current_package_id.label("current"))
     return (
-        query.join(Camera, Camera.id == Action.camera_id)
+        select(*columns, Camera.current_package_id.label("current"))
+        .join(Camera, Camera.id == Action.camera_id)
         .where(Camera.deleted_at.is_(None), Action.state.in_(CLOSED), Action.released_at.is_not(None), ~Action.active)
         .where(_is_touched(), ~_is_overtaken())
     )

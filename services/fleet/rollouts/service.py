@@ -129,7 +129,7 @@ def retry(session: Session, rollout_id: str, *, actor: Actor, reason: str) -> Ro
     newest, cameras = session.execute(ended.where(Action.state.in_([state.value for state in TRIED_AGAIN]))).one()
     if not cameras:
         raise _elsewhere(rollout, f"No camera of the rollout {rollout.name} has failed, expired or was cancelled.", but="retry")
-    memory = Memory.model_validate(rollout.budget).model_copy(update={"retry_through": newest})
+    memory = Memory.model_validate(rollout.budget).model_copy(update={"retry_through": newest, "to_the_last": True})
     rollout.budget = memory.model_dump(mode="json")
     rollout.state, rollout.reason, rollout.ended_at = R.RUNNING.value, reason, None
     return _done(session, rollout, actor, "rollout.retried", reason, cameras=cameras)

@@ -48,8 +48,6 @@ class Work:
         self.rollout.next_tick_at = self.now
         if state.is_final:
             self.rollout.ended_at = self.now
-        if state is RolloutState.ROLLING_BACK:
-            self.remember(returning_since=self.now)
         self.tell(f"rollout.{state.value}", reason=reason)
 
     def tell(self, type_: str, **detail: Any) -> None:

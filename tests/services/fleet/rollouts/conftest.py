@@ -1,21 +1,25 @@
 """A small world for the engine: packages, cameras, rollouts, and devices that are played by direct moves."""
 
+import threading
 import time
 from collections import Counter
 from datetime import timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import func, insert, select, update
 
 from services.fleet.actions.models import Action, ActionHistory
 from services.fleet.actions.moves import move, move_all
+from services.fleet.app import build_services
 from services.fleet.cameras.models import Camera, CameraLabel
 from services.fleet.packages.models import Package
 from services.fleet.rollouts import engine, service, views
 from services.fleet.rollouts.models import Rollout, RolloutPhase
+from services.fleet.settings import FleetSettings
 from shared.contracts.base import new_id
 from shared.contracts.keys import Scope
-from shared.contracts.rollouts import ActionKind, ActionState, PhaseState, RolloutIn
+from shared.contracts.rollouts import ActionKind, ActionState, RolloutIn
 from shared.kit.auth import Actor
 from shared.kit.database import db_now
 
@@ -164,13 +168,16 @@ SHIFTED = {
 
 
 @pytest.fixture
-def settings(settings):
-    return settings.model_copy(update={"tick_s": 0.001})
+def alone(tmp_path, database_url):
+    """The service's clients without its server; the jobs service is away."""
+    settings = FleetSettings(
+        database_url=database_url, jobs_url="http://127.0.0.1:9", blob_url=str(tmp_path / "blobs"), tick_s=0.001
+    )
+    made = build_services(settings, CollectorRegistry(), lambda _: None, threading.Event())
+    yield made
+    made.engine.dispose()
 
 
 @pytest.fixture
-def world(services):
-    return World(services)
-
-
-DONE = PhaseState.DONE.value
+def world(alone):
+    return World(alone)
