@@ -94,18 +94,22 @@ def _started(
 
 def _check_in(device: Device) -> bytes:
     """As a camera of theirs sends it that runs the newest release."""
-    body = json.dumps({
-        "device_id": device.controller_id,
-        "product_id": _PRODUCT,
-        "board": _BOARD,
-        "product": "bench",
-        "app_version": "1.0.0",
-        "payload_version": 1,
-        "slot": "a",
-        "representation": "full",
-        "confirmed": True,
-    }).encode()
-    head = f"POST /api/v1/check HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    body = json.dumps(
+        {
+            "device_id": device.controller_id,
+            "product_id": _PRODUCT,
+            "board": _BOARD,
+            "product": "bench",
+            "app_version": "1.0.0",
+            "payload_version": 1,
+            "slot": "a",
+            "representation": "full",
+            "confirmed": True,
+        }
+    ).encode()
+    head = (
+        f"POST /api/v1/check HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
