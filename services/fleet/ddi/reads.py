@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 
 from services.fleet.ddi import repository
 from services.fleet.polling.memory import PollMemory
-from shared.kit.database import read_once
 
 MOST: Final = 64
 """Cameras of one statement."""
@@ -61,5 +60,4 @@ class PollReads:
         self._reading = None
 
     def _rows(self, controller_ids: Sequence[str]) -> Mapping[str, Row[Any]]:
-        with read_once(self._engine) as connection:
-            return repository.poll_rows(connection, controller_ids)
+        return repository.poll_rows(self._engine, controller_ids)
