@@ -5,7 +5,7 @@ bounded piece in a transaction that holds the rollout's row (SKIP LOCKED: whoeve
 the note of how far it is are written together. So it may be killed between any two statements, and the next tick goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from services.fleet.rollouts.releasing import let_in
 from services.fleet.rollouts.returning import let_return, make_restores, refuse_deleted, settle
 from services.fleet.rollouts.settling import settle_done
 from services.fleet.rollouts.statements import fetch
-from services.fleet.rollouts.work import Step, Work, in_pieces, once
+from services.fleet.rollouts.work import Step, Work, in_pieces, in_turn, once
 from services.fleet.runtime import Services
 from shared.contracts.rollouts import ActionState, RolloutState
 from shared.kit.database import begin_reading
@@ -32,45 +32,40 @@ TICK: Final = "rollouts.tick"
 QUIET_TICKS: Final = 10
 """A rollout that only waits for deadlines is looked at every so many ticks."""
 
-_RUNNING: Final = RolloutState.RUNNING
-_PHASES: Final = in_pieces(advance_phases, _RUNNING)
+_UPKEEP: Final = in_pieces(in_turn(plan, try_again, look_round, expire, expire_held), RolloutState.RUNNING)
+_PHASES: Final = in_pieces(in_turn(let_in, advance_phases), RolloutState.RUNNING)
+_BACK: Final = in_pieces(in_turn(call_off, look_round, expire, make_restores, refuse_deleted), RolloutState.ROLLING_BACK)
+_RETURN: Final = in_pieces(in_turn(let_return, expire_unreturned, settle), RolloutState.ROLLING_BACK)
 
-STEPS: Final[Mapping[RolloutState, Sequence[Step]]] = {
-    RolloutState.RUNNING: (
-        count_cameras,
-        in_pieces(plan, _RUNNING),
-        in_pieces(try_again, _RUNNING),
-        in_pieces(look_round, _RUNNING),
-        in_pieces(expire, _RUNNING),
-        in_pieces(expire_held, _RUNNING),
-        _PHASES,
-        in_pieces(let_in, _RUNNING),
-        settle_done,
-        _PHASES,
-    ),
-    RolloutState.PAUSED: (in_pieces(look_round, RolloutState.PAUSED), in_pieces(expire, RolloutState.PAUSED)),
-    RolloutState.ABORTED: (in_pieces(call_off, RolloutState.ABORTED), in_pieces(expire, RolloutState.ABORTED)),
-    RolloutState.FINISHED: (
-        in_pieces(look_round, RolloutState.FINISHED),
-        in_pieces(expire, RolloutState.FINISHED),
-        settle_done,
-    ),
-    RolloutState.ROLLING_BACK: (
-        in_pieces(call_off, RolloutState.ROLLING_BACK),
-        in_pieces(look_round, RolloutState.ROLLING_BACK),
-        in_pieces(expire, RolloutState.ROLLING_BACK),
-        in_pieces(make_restores, RolloutState.ROLLING_BACK),
-        in_pieces(refuse_deleted, RolloutState.ROLLING_BACK),
-        fetch,
-        in_pieces(let_return, RolloutState.ROLLING_BACK),
-        in_pieces(expire_unreturned, RolloutState.ROLLING_BACK),
-        in_pieces(settle, RolloutState.ROLLING_BACK),
-    ),
-    RolloutState.ROLLED_BACK: (),
+
+def _run(services: Services, rollout_id: str) -> None:
+    _UPKEEP(services, rollout_id)
+    _PHASES(services, rollout_id)
+    if settle_done(services, rollout_id):
+        _PHASES(services, rollout_id)
+
+
+def _go_back(services: Services, rollout_id: str) -> None:
+    _BACK(services, rollout_id)
+    fetch(services, rollout_id)
+    _RETURN(services, rollout_id)
+
+
+def _wind_up(services: Services, rollout_id: str) -> None:
+    """A rollout that is finished: stragglers may still succeed, and their package outlive its soak."""
+    in_pieces(in_turn(look_round, expire), RolloutState.FINISHED)(services, rollout_id)
+    settle_done(services, rollout_id)
+
+
+STEPS: Final[Mapping[RolloutState, Step]] = {
+    RolloutState.RUNNING: _run,
+    RolloutState.PAUSED: in_pieces(in_turn(look_round, expire), RolloutState.PAUSED),
+    RolloutState.ABORTED: in_pieces(in_turn(call_off, expire), RolloutState.ABORTED),
+    RolloutState.FINISHED: _wind_up,
+    RolloutState.ROLLING_BACK: _go_back,
 }
 
-
-RESTING: Final = tuple(STEPS.keys() - {RolloutState.RUNNING, RolloutState.ROLLING_BACK})
+RESTING: Final = tuple(set(repository.TICKED) - {RolloutState.RUNNING, RolloutState.ROLLING_BACK})
 """States in which nothing goes on but what was begun before."""
 
 
@@ -90,19 +85,23 @@ def tick(services: Services) -> None:
 
 def advance(services: Services, rollout_id: str) -> None:
     """All that can be done now for a rollout in the state it is in; again where that changed its state."""
-    before, state = None, _state(services, rollout_id)
+    before, (state, planned) = None, _look(services, rollout_id)
     while state is not None and state != before:
-        for step in STEPS.get(state, ()):
-            step(services, rollout_id)
-        before, state = state, _state(services, rollout_id)
-    once(services, rollout_id, _rest, RESTING)
+        if state is RolloutState.RUNNING and not planned:
+            count_cameras(services, rollout_id)
+        if state in STEPS:
+            STEPS[state](services, rollout_id)
+        before, (state, planned) = state, _look(services, rollout_id)
+    if state in RESTING:
+        once(services, rollout_id, _rest, RESTING)
 
 
-def _state(services: Services, rollout_id: str) -> RolloutState | None:
+def _look(services: Services, rollout_id: str) -> tuple[RolloutState | None, bool]:
+    """Its state, and whether all its cameras have an action."""
     with services.sessions.begin() as session:
         begin_reading(session)
         rollout = repository.find(session, rollout_id)
-        return RolloutState(rollout.state) if rollout else None
+        return (RolloutState(rollout.state), rollout.planned) if rollout else (None, False)
 
 
 def _rest(work: Work) -> bool:

@@ -23,6 +23,7 @@ from services.fleet.rollouts.domain import (
     decide,
 )
 from services.fleet.rollouts.models import RolloutPhase
+from services.fleet.rollouts.rate import Allowance
 from services.fleet.rollouts.releasing import earn
 from services.fleet.rollouts.repository import Standing
 from services.fleet.rollouts.work import Work
@@ -38,16 +39,23 @@ _STOPPED: Final[Mapping[OnFailure, RolloutState]] = {
 
 
 def advance_phases(work: Work) -> bool:
-    """One step; True if there may be another at once. What lets cameras in is left to ``releasing``."""
+    """One step; True if there may be another at once, or cameras to let in, which is left to ``releasing``."""
     if not work.rollout.planned or _package_is_gone(work):
         return False
-    snapshot = read(work)
+    snapshot, before = read(work), work.memory.allowance
     decisions = decide(snapshot)
     for decision in decisions:
         _act(work, snapshot, decision)
     if work.rollout.reason and not any(isinstance(each, Hold | Stop | Finish | WaitForApproval) for each in decisions):
         _clear_reason(work, snapshot)
-    return any(isinstance(each, StartPhase | BeginSoak | LeaveSoak | EndPhase) for each in decisions)
+    moved = any(isinstance(each, StartPhase | BeginSoak | LeaveSoak | EndPhase) for each in decisions)
+    return moved or _may_let_in(work, before)
+
+
+def _may_let_in(work: Work, before: Allowance | None) -> bool:
+    """Something was earned. Less than a full piece waits for the next tick, since all cameras are counted before each."""
+    now = work.memory.allowance
+    return now is not None and (before is None or before.cameras < work.rows <= now.cameras)
 
 
 def _clear_reason(work: Work, snapshot: Snapshot) -> None:

@@ -25,23 +25,24 @@ EVERY: Final = 10
 STATES: Final = (RolloutState.RUNNING, RolloutState.FINISHED)
 
 
-def settle_done(services: Services, rollout_id: str) -> None:
-    """For each phase that is done: once, and every few ticks for cameras that succeeded later."""
+def settle_done(services: Services, rollout_id: str) -> bool:
+    """For each phase that is done: once, and every few ticks for cameras that succeeded later. True if there was one."""
     with services.sessions.begin() as session:
         begin_reading(session)
         rollout = repository.find(session, rollout_id)
         if rollout is None or not rollout.planned:
-            return
+            return False
         memory, now = Memory.model_validate(rollout.budget), db_now(session)
         phases = repository.phases(session, [rollout_id])[rollout_id]
         done = [phase for phase in phases if phase.state == PhaseState.DONE]
         again = memory.settled_at is None or now - memory.settled_at >= timedelta(seconds=EVERY * services.settings.tick_s)
         if not done or not (again or any(phase.number not in memory.settled for phase in done)):
-            return
+            return False
         running = _running(session, rollout_id)
-    for phase in done:
-        if running.get(phase.number, 0) != memory.settled.get(phase.number):
-            _settle(services, rollout, phase)
+    behind = [phase for phase in done if running.get(phase.number, 0) != memory.settled.get(phase.number)]
+    for phase in behind:
+        _settle(services, rollout, phase)
+    return bool(behind)
 
 
 def _running(session: Session, rollout_id: str) -> dict[int, int]:

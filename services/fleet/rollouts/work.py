@@ -76,6 +76,16 @@ def in_pieces(piece: InTransaction, *states: RolloutState) -> Step:
     return step
 
 
+def in_turn(*pieces: InTransaction) -> InTransaction:
+    """One piece after the other in the same transaction, up to the first that has more to do, or that moves the rollout."""
+
+    def piece(work: Work) -> bool:
+        state = work.rollout.state
+        return any(each(work) for each in pieces if work.rollout.state == state)
+
+    return piece
+
+
 def once(services: Services, rollout_id: str, piece: InTransaction, states: Collection[RolloutState]) -> bool:
     """Do it in one transaction; False if there is no more, or the rollout is elsewhere or in another's hands."""
     with services.sessions.begin() as session:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, insert, select, update
 
 from services.fleet.actions.models import Action, ActionHistory
-from services.fleet.actions.moves import move, move_all
+from services.fleet.actions.moves import move_all
 from services.fleet.app import build_services
 from services.fleet.cameras.models import Camera, CameraLabel
 from services.fleet.packages.models import Package
@@ -106,10 +106,9 @@ class World:
     def answer(self, *states, only=None, message=""):
         """Every device that was let in (or those in ``only``) reports these states; how many did."""
         mine = [action for action in self.active() if only is None or action.camera_id in only]
-        for action in mine:
-            with self.services.sessions.begin() as session:
-                for state in states:
-                    move(session, action.id, ActionState(state), message=message)
+        with self.services.sessions.begin() as session:
+            for state in states:
+                move_all(session, [action.id for action in mine], ActionState(state), message=message)
         return len(mine)
 
     def succeed(self, only=None):
