@@ -39,7 +39,7 @@ COLOURS: Final = {
     RolloutState.ROLLING_BACK: "magenta",
     RolloutState.ROLLED_BACK: "red",
 }
-BAR_CELLS: Final = 32
+BAR_CELLS: Final = 20
 _RETURNED: Final = (ActionState.RESTORING, ActionState.RESTORED)
 _GIVEN_UP: Final = (ActionState.CANCELLED, ActionState.EXPIRED, ActionState.SUPERSEDED)
 _PARTS: Final = (
@@ -154,6 +154,8 @@ def drawing(rollout: RolloutOut, now: datetime | None = None) -> RenderableType:
     """The whole of a rollout in a few lines."""
     head = Text.from_markup(f"[bold]{escaped(rollout.name)}[/bold]  {escaped(rollout.package)}  {coloured(rollout.state)}")
     grid = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
     for phase in rollout.phases:
         grid.add_row(*_line(phase, now or datetime.now(UTC)))
     if rollout.restores:
@@ -177,13 +179,15 @@ _NEXT: Final[Mapping[RolloutState, str]] = {
 def bar(counts: Counts, cells: int = BAR_CELLS) -> Text:
     """Cameras by state as one bar. What there is at all has a cell, however few."""
     total = sum(counts.values())
+    numbers = [(colour, sum(counts.get(state, 0) for state in states)) for colour, states in _PARTS]
+    shown = [(colour, number) for colour, number in numbers if number]
     drawn, left = Text(), cells
-    for colour, states in _PARTS:
-        number = sum(counts.get(state, 0) for state in states)
-        width = min(left, max(1, round(cells * number / total))) if number else 0
+    for index, (colour, number) in enumerate(shown):
+        kept = len(shown) - index - 1  # a cell for each of those that follow
+        width = max(1, min(left - kept, round(cells * number / total)))
         drawn.append("━" * width, style=colour)
         left -= width
-    return drawn.append("━" * left, style="bright_black" if total else "dim")
+    return drawn.append("━" * left, style="bright_black")
 
 
 def counts_in_words(counts: Counts) -> str:

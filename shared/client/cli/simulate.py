@@ -15,7 +15,7 @@ from shared.client.cli.camera_view import labels_in_words
 from shared.client.cli.common import JsonFlag, UsageError, checked, client, err, escaped, pairs
 from shared.client.cli.completion import complete_fleet_package, complete_rollout
 from shared.client.cli.durations import seconds
-from shared.client.errors import Unusable
+from shared.client.errors import ClientError, NotReachable, Unusable
 from shared.client.sdk import PicofleetClient
 from shared.contracts.cameras import ProvisioningTokenIn
 
@@ -174,7 +174,10 @@ def _end(opened: PicofleetClient, length_s: float | None, rollout: str | None) -
     def is_over() -> bool:
         if ends_at is not None and time.monotonic() >= ends_at:
             return True
-        return wanted is not None and rollouts.get(wanted.id).state.is_final
+        try:
+            return wanted is not None and rollouts.get(wanted.id).state.is_final
+        except NotReachable:
+            return False  # the cameras go on asking as well
 
     return is_over
 
@@ -207,7 +210,12 @@ def _let_in(
     try:
         yield names, made.token
     finally:
-        opened.fleet.provisioning_tokens.revoke(made.id)
+        try:
+            opened.fleet.provisioning_tokens.revoke(made.id)
+        except ClientError as exc:
+            err().print(
+                escaped(f"Their token could not be revoked, and is good until {expires:%Y-%m-%d %H:%M} UTC: {exc.message}")
+            )
 
 
 def _tokens(path: Path, number: int) -> dict[str, str | None]:

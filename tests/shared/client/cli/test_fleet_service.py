@@ -100,6 +100,7 @@ def test_a_package_is_imported_shown_and_removed(run: Run, fleet_service: Any, p
     assert run("fleet-packages", "rm", "picosam2/1", "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_a_rollout_from_draft_to_its_end_and_a_broken_one_that_returns(
     run: Run, fleet_service: Any, publish: Publish, sdk: PicofleetClient
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_rollout_from_draft_to_its_end_and_a_broken_one_that_returns(
         assert running.complaints() == {}
 
 
+@pytest.mark.slow
 def test_a_rollout_is_halted_and_let_go_on_and_ended(run: Run, fleet_service: Any, publish: Publish) -> None:
     publish()
     run("cameras", "register", "c1")
@@ -150,6 +152,7 @@ def test_a_rollout_is_halted_and_let_go_on_and_ended(run: Run, fleet_service: An
     assert run("rollouts", "show", "again").code == 4
 
 
+@pytest.mark.slow
 def test_cameras_are_simulated_until_a_rollout_is_over(
     run: Run, fleet_service: Any, publish: Publish, sdk: PicofleetClient
 ) -> None:
