@@ -17,6 +17,7 @@ from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
 from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.reads import PollReads
 from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
 from services.fleet.events.feed import EventFeed
@@ -74,7 +75,7 @@ def build_services(
     settings: FleetSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
 ) -> Services:
     """Make the clients. Nothing is connected before its first use. KeyFileRefused where the key for swupdate cannot be used."""
-    engine = make_engine(settings.database_url)
+    engine, polls = make_engine(settings.database_url), PollMemory()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     sessions = make_sessions(engine)
     return Services(
@@ -84,7 +85,8 @@ def build_services(
         keys=RemoteKeys(settings.jobs_url),
         connect=ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file),
         blobs=BlobStore(settings.blob_url),
-        polls=PollMemory(),
+        polls=polls,
+        reads=PollReads(engine, polls),
         feed=EventFeed(sessions, stopping),
         metrics=Metrics(registry),
         swu=SwuMaker.of(settings),

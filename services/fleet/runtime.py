@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.fleet.ddi.reads import PollReads
 from services.fleet.events.feed import EventFeed
 from services.fleet.metrics import Metrics
 from services.fleet.packages.swu import SwuMaker
@@ -32,6 +33,7 @@ class Services:
     """To the jobs service: packages, and signed returns."""
     blobs: BlobStore
     polls: PollMemory
+    reads: PollReads
     feed: EventFeed
     """For the app's event loop alone."""
     metrics: Metrics
