@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.fleet.events.feed import EventFeed
 from services.fleet.metrics import Metrics
 from services.fleet.packages.swu import SwuMaker
 from services.fleet.polling.memory import PollMemory
@@ -31,6 +32,8 @@ class Services:
     """To the jobs service: packages, and signed returns."""
     blobs: BlobStore
     polls: PollMemory
+    feed: EventFeed
+    """For the app's event loop alone."""
     metrics: Metrics
     swu: SwuMaker | None
     """None: no images for swupdate are made."""

@@ -63,10 +63,11 @@ def _locked_pair(session: Session, camera_id: str, successor_id: str) -> tuple[C
 def _hand_over(session: Session, actions: Sequence[Action], successor: Camera) -> None:
     """Returns to a last good package are not handed over: the successor has nothing to return from."""
     present = repository.takes_part(session, successor.id)
-    for action in actions:
-        if action.kind == ActionKind.INSTALL and action.rollout_id not in present:
-            session.add(_for_successor(action, successor))
+    handed = [action for action in actions if action.kind == ActionKind.INSTALL and action.rollout_id not in present]
+    session.add_all(_for_successor(action, successor) for action in handed)
     session.flush()
+    # The successor's stands for it from now on: a phase has each place once.
+    repository.leave_phase(session, [action.id for action in handed])
 
 
 def _for_successor(action: Action, successor: Camera) -> Action:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select
+from sqlalchemy import ColumnElement, Select, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from services.fleet.actions.domain import UNDER_WAY
@@ -126,6 +126,12 @@ def takes_part(session: Session, camera_id: str) -> set[str]:
     """Rollouts that have any action of the camera."""
     query = select(Action.rollout_id).where(Action.camera_id == camera_id)
     return {rollout_id for rollout_id in session.scalars(query) if rollout_id is not None}
+
+
+def leave_phase(session: Session, action_ids: Sequence[int]) -> None:
+    """Count these actions in no phase any more: others have their places."""
+    left = update(Action).where(Action.id.in_(action_ids)).values(phase=None)
+    session.execute(left, execution_options={"synchronize_session": False})
 
 
 def left_behind(session: Session, limit: int) -> list[int]:

@@ -25,7 +25,7 @@ from shared.kit.pages import PageParams, newest_first
 def new_token() -> str:
     """A fresh secret of a device: 256 random bits as 64 hexadecimal digits.
 
-    Not base64url: swupdate takes a token that begins with a hyphen for options of its own, and one with a d in them never polls.
+    Not base64url: swupdate takes a token that begins with a hyphen for options of its own, and with a d among them never polls.
     """
     return secrets.token_hex(32)
 

@@ -86,10 +86,8 @@ def _rendered(services: Services, caller: Caller, row: Row[Any], *, offered: boo
     quiet_s = services.polls.quiet_s or services.settings.poll_s
     sleep_s = min(services.settings.busy_poll_s, quiet_s) if busy else quiet_s
     links = _links(caller.root, row, offered=offered)
-    document = {
-        "config": {"polling": {"sleep": sleep(sleep_s)}},
-        "_links": {name: {"href": url} for name, url in links.items()},
-    }
+    hal = {name: {"href": url} for name, url in links.items()}
+    document = {"config": {"polling": {"sleep": sleep(sleep_s)}}, "_links": hal}
     body = json.dumps(document, separators=(",", ":")).encode()
     return PollAnswer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'.encode())
 

@@ -65,7 +65,7 @@ def action_of(session: Session, camera_id: str, action_id: int) -> Action | None
     return session.scalar(query, execution_options={"populate_existing": True})
 
 
-def labels_and_format(session: Session, camera_id: str) -> Row[tuple[dict[str, str], str]]:
+def labels_and_format(session: Session, camera_id: str) -> Row[dict[str, str], str]:
     """Of a camera."""
     return session.execute(select(Camera.labels, Camera.format).where(Camera.id == camera_id)).one()
 

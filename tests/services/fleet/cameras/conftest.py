@@ -10,7 +10,7 @@ from sqlalchemy import select
 from services.fleet.actions.models import Action
 from services.fleet.events.models import Event
 from services.fleet.packages.models import Package
-from services.fleet.polling.epochs import BUCKETS, bucket_of
+from services.fleet.polling.epochs import bucket_of
 from services.fleet.polling.models import Epoch
 from services.fleet.rollouts.models import Rollout
 from services.fleet.runtime import Services
@@ -96,18 +96,9 @@ class Fleet:
 
 @pytest.fixture
 def fleet(services: Services, client: httpx.Client, operator: dict[str, str]) -> Fleet:
-    _restore_epochs(services)
     return Fleet(services, client, operator)
 
 
 @pytest.fixture
 def as_admin(services: Services, client: httpx.Client, admin: dict[str, str]) -> Fleet:
-    _restore_epochs(services)
     return Fleet(services, client, admin)
-
-
-def _restore_epochs(services: Services) -> None:
-    """The counters of changes come with the schema; between two tests on Postgres all tables are emptied."""
-    with services.sessions.begin() as session:
-        present = set(session.scalars(select(Epoch.bucket)))
-        session.add_all(Epoch(bucket=bucket) for bucket in range(BUCKETS) if bucket not in present)

@@ -3,6 +3,8 @@
 import hashlib
 import itertools
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -202,6 +204,20 @@ class TestChanging:
         assert (registered.type, registered.actor) == ("camera.registered", "a-operator")
         assert (changed.type, changed.actor, changed.camera_id) == ("camera.changed", "a-operator", camera["id"])
         assert changed.detail == {"labels": {"site": "paris"}, "labels_before": {"site": "berlin"}}
+
+    def test_changes_at_once_leave_both_places_alike(self, fleet):
+        camera = fleet.register("a")
+        barrier = threading.Barrier(4)
+
+        def change(number):
+            barrier.wait()
+            return fleet.patch(f"cameras/{camera['id']}", {"labels": {f"k{number}": "v", "same": str(number)}}).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            assert set(pool.map(change, range(4))) == {200}
+        row, labels = stored(fleet, camera)
+        assert row.labels == labels
+        assert len(labels) == 2
 
     def test_a_new_token_ends_the_old_one(self, fleet):
         camera = fleet.register("a")

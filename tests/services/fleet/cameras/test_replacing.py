@@ -1,5 +1,8 @@
 """A camera that takes another's place."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 from shared.contracts.rollouts import ActionKind, ActionState, RolloutState
 
 
@@ -28,7 +31,13 @@ def test_its_part_in_rollouts_passes_on(fleet):
     fleet.action(old, running, active=True, state=ActionState.DOWNLOADING, phase=1, rank=99, priority=70)
     fleet.action(old, paused), fleet.action(old, over), fleet.action(old), fleet.action(old, running, state=ActionState.FAILED)
     replace(fleet, old, new)
-    assert [state for _, _, state in standing(fleet, old)] == ["superseded"] * 4 + ["failed"]
+    assert standing(fleet, old) == [
+        (running, None, "superseded"),
+        (paused, None, "superseded"),
+        (over, 2, "superseded"),
+        (None, 2, "superseded"),
+        (running, 2, "failed"),
+    ]
     assert standing(fleet, new) == [(running, 1, "pending"), (paused, 2, "pending")]
     first = fleet.actions(new)[0]
     assert (first.rank, first.priority, first.active, first.released_at) == (99, 70, False, None)
@@ -72,3 +81,18 @@ def test_both_cameras_stories_tell_of_it(fleet):
     replace(fleet, old, new)
     told = [(event.type, event.camera_id, event.actor) for event in fleet.events()[2:]]
     assert told == [("camera.replaced", old["id"], "a-operator"), ("camera.took_over", new["id"], "a-operator")]
+
+
+def test_of_two_that_want_its_place_one_gets_it(fleet):
+    old, *others = (fleet.register(name, labels={"name": name}) for name in ("old", "b", "c", "d"))
+    fleet.action(old, rollout := fleet.rollout())
+    barrier = threading.Barrier(len(others))
+
+    def take(other):
+        barrier.wait()
+        return replace(fleet, old, other).status_code
+
+    with ThreadPoolExecutor(len(others)) as pool:
+        assert sorted(pool.map(take, others)) == [200, 404, 404]
+    assert len(fleet.found(selector="name=old")) == 1
+    assert [place for other in others for place in standing(fleet, other)] == [(rollout, 2, "pending")]
