@@ -1,8 +1,9 @@
 """A rollout to simulated cameras in four phases, beside what its requests take without phases and without an engine.
 
-First the package is given to all cameras at once, by hand: what the service answers then in a second, it can answer in a
-rollout as well. The rollout's own requests at that rate, its unchanged polls at the rate of those, and one interval of polling
-per phase, as a camera learns of its turn only when it polls: that is what the polls themselves need.
+First some cameras poll as fast as they can, and nothing changes. Then a package is given to all of them at once, by hand: what
+the service answers in a second of either, it can answer in a rollout as well. The rollout's unchanged polls at the first rate,
+its other requests at the second, and one interval of polling per phase, as a camera learns of its turn only when it polls: that
+is what the polls themselves need.
 """
 
 import json
@@ -29,6 +30,9 @@ PERCENTS: Final = (1, 10, 50, 100)
 ALLOWED: Final = 1.2
 """Times what the polls need."""
 _OFTEN_S: Final = 0.2
+_RESTLESS: Final = 64
+"""Cameras that poll without a pause."""
+_QUIET_S: Final = 2.0
 _TROUBLES: Final = ("refused", "server_errors", "unreachable")
 
 
@@ -45,8 +49,9 @@ class Took:
         return (self.requests - self.unchanged) / (self.seconds - self.unchanged / quiet_rate)
 
 
-def compare_rollout(fleet: Fleet, devices: Sequence[Device], *, poll_s: float, quiet_rate: float, limit_s: float) -> None:
-    """Prints how long a rollout takes to end. ``quiet_rate``: unchanged polls a second that the service answers."""
+def compare_rollout(fleet: Fleet, devices: Sequence[Device], *, poll_s: float, limit_s: float) -> None:
+    """Prints how long a rollout takes to end; RuntimeError if that is more than ``limit_s``."""
+    quiet_rate = _quiet_rate(fleet, devices[:_RESTLESS])
     first = add_package(fleet, 1, b"first")
     with _simulated(fleet, devices, poll_s) as simulations:
         alone = _timed(simulations, lambda: assign(fleet, first), lambda: _running(fleet, first) == len(devices), limit_s)
@@ -67,6 +72,16 @@ def compare_rollout(fleet: Fleet, devices: Sequence[Device], *, poll_s: float, q
         f"{rollout.seconds:.1f} s, {rollout.seconds / needed:.2f} times",
         rollout.seconds <= ALLOWED * needed,
     )
+
+
+def _quiet_rate(fleet: Fleet, devices: Sequence[Device]) -> float:
+    """Unchanged polls in a second."""
+    with _simulated(fleet, devices, poll_s=0.001) as simulations:
+        time.sleep(1)  # each has polled once, and knows what is unchanged then
+        before, begun = _counted(simulations), time.perf_counter()
+        time.sleep(_QUIET_S)
+        made = _counted(simulations) - before
+        return made["unchanged"] / (time.perf_counter() - begun)
 
 
 @contextmanager
