@@ -16,11 +16,15 @@ from services.fleet import tables
 from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
+from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
+from services.fleet.events.feed import EventFeed
 from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
 from services.fleet.hawkbit.router import router as hawkbit
 from services.fleet.metrics import Metrics
+from services.fleet.packages.loops import LOOPS as PACKAGE_LOOPS
 from services.fleet.packages.router import router as packages
 from services.fleet.polling.loops import LOOPS as POLLING_LOOPS
 from services.fleet.polling.memory import PollMemory
@@ -29,7 +33,8 @@ from services.fleet.rollouts.router import router as rollouts
 from services.fleet.runtime import ServiceLoop, Services
 from services.fleet.settings import FleetSettings
 from shared.client.connecting import ClientFactory
-from shared.contracts.cameras import CameraIn
+from shared.contracts.cameras import CameraIn, EnrolIn, SampleIn, Telemetry
+from shared.contracts.ddi import ConfigData, Feedback
 from shared.contracts.rollouts import RolloutIn
 from shared.kit.blobs import BlobStore
 from shared.kit.database import begin_reading, make_engine, make_sessions
@@ -44,7 +49,7 @@ from shared.kit.remote_keys import RemoteKeys
 ROUTERS: Final[tuple[APIRouter, ...]] = (ddi, cameras, packages, rollouts, actions, events, hawkbit, health)
 """The devices' first: theirs are asked a hundred times as often as all others."""
 
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *EVENT_LOOPS)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *PACKAGE_LOOPS, *EVENT_LOOPS)
 
 assert tables.METADATA.tables
 
@@ -58,8 +63,9 @@ def create_app(settings: FleetSettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
-    app.add_middleware(Observed, registry=registry)
-    describe_problems(app, CameraIn, RolloutIn)
+    app.add_middleware(Observed, registry=registry, unlogged={POLL_ROUTE})
+    app.add_middleware(DeviceDoor)
+    describe_problems(app, CameraIn, RolloutIn, EnrolIn, Feedback, ConfigData, Telemetry, SampleIn)
     return app
 
 
@@ -69,14 +75,16 @@ def build_services(
     """Make the clients. Nothing is connected before its first use."""
     engine = make_engine(settings.database_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    sessions = make_sessions(engine)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=make_sessions(engine),
+        sessions=sessions,
         keys=RemoteKeys(settings.jobs_url),
         connect=ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file),
         blobs=BlobStore(settings.blob_url),
         polls=PollMemory(),
+        feed=EventFeed(sessions, stopping),
         metrics=Metrics(registry),
         wake=wake,
         stopping=stopping,

@@ -16,6 +16,8 @@ TENANT: Final = "default"
 def _printable(text: str) -> str:
     if not text.isprintable() or text != text.strip():
         raise ValueError("has characters that cannot be seen, or blanks at an end")
+    if text in {".", ".."}:
+        raise ValueError("means another place in a URL")
     return text
 
 
@@ -130,6 +132,7 @@ class CameraOut(Lenient):
     health_reason: str = ""
     telemetry: Telemetry | None = None
     replaced_by: str | None = None
+    deleted_at: Timestamp | None = None
 
 
 class CameraCreated(CameraOut):

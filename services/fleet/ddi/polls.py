@@ -1,0 +1,116 @@
+"""What a poll that reaches the database is answered."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from services.fleet.ddi import repository
+from services.fleet.ddi.admission import may_speak, not_let_in, register_itself
+from services.fleet.ddi.caller import GATEWAY, TARGET, Caller
+from services.fleet.ddi.offering import is_offered
+from services.fleet.runtime import Services
+from shared.contracts.rollouts import ActionState
+from shared.kit.database import begin_reading
+
+QUIET_KEPT_S: Final = 3600.0
+RESTLESS_KEPT_S: Final = 300.0
+"""How long an answer is remembered at most, which bounds how long a camera is told to come too often or too seldom: the end of
+a rollout changes nothing for the cameras it has ended for, so it does not touch them."""
+
+_LONGEST_S: Final = 24 * 3600 - 1
+"""DDI has a time of the day here."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswer:
+    """A body and its strong ETag."""
+
+    body: bytes
+    etag: bytes
+
+
+def answer_poll(services: Services, caller: Caller) -> PollAnswer:
+    """The answer, and remember it if it is the same until something changes. NotLetIn, NoMoreCameras.
+
+    An unknown device that shows a provisioning token is registered.
+    """
+    generations = services.polls.generations()  # before the database is read: see polling.memory
+    answered = _read(services, caller, generations)
+    if answered is None and caller.scheme == GATEWAY:
+        register_itself(services, caller)
+        answered = _read(services, caller, generations)
+    if answered is None:
+        raise not_let_in(caller)
+    return answered
+
+
+def _read(services: Services, caller: Caller, generations: Sequence[int]) -> PollAnswer | None:
+    """None: nobody knows the device."""
+    with services.sessions.begin() as session:
+        begin_reading(session)
+        row = repository.poll_row(session, caller.controller_id)
+        if row is None:
+            return None
+        if not may_speak(session, caller, row.token_hash, row.provisioned_by):
+            raise not_let_in(caller)
+        held_back = row.state == ActionState.PENDING and not is_offered(session, row.id, row.package_id)
+    services.polls.heard(row.id, caller.address)
+    answer = _rendered(services, caller, row, offered=row.action_id is not None and not held_back)
+    # A camera that has something to do asks the database each time: so nothing need be forgotten when maintenance opens, and
+    # when a package is deleted. A provisioning token's revocation counts at once, as it touches no camera.
+    if row.action_id is None and caller.scheme == TARGET:
+        _remember(services, caller, row, answer, generations)
+    return answer
+
+
+def _remember(services: Services, caller: Caller, row: Row[Any], answer: PollAnswer, generations: Sequence[int]) -> None:
+    services.polls.put(
+        caller.controller_id,
+        row.id,
+        caller.authorization,
+        caller.base,
+        etag=answer.etag,
+        body=answer.body,
+        generations=generations,
+        keep_s=RESTLESS_KEPT_S if row.restless else QUIET_KEPT_S,
+    )
+
+
+def _rendered(services: Services, caller: Caller, row: Row[Any], *, offered: bool) -> PollAnswer:
+    busy = row.restless or row.action_id is not None
+    sleep_s = services.settings.busy_poll_s if busy else services.settings.poll_s
+    links = _links(caller.root, row, offered=offered)
+    hal = {name: {"href": url} for name, url in links.items()}
+    document = {"config": {"polling": {"sleep": sleep(sleep_s)}}, "_links": hal}
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return PollAnswer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'.encode())
+
+
+def _links(root: str, row: Row[Any], *, offered: bool) -> dict[str, str]:
+    links = {}
+    if offered and row.cancel_requested_at is not None:
+        links["cancelAction"] = f"{root}/cancelAction/{row.action_id}"
+    elif offered:
+        links["deploymentBase"] = f"{root}/deploymentBase/{row.action_id}?c={content_mark(row)}"
+    if row.attributes_wanted:
+        links["configData"] = f"{root}/configData"
+    if row.installed_id is not None:
+        links["installedBase"] = f"{root}/installedBase/{row.installed_id}"
+    return links
+
+
+def content_mark(row: Row[Any]) -> int:
+    """hawkBit's `?c=`: another number when what lies behind the link is another."""
+    return zlib.crc32(f"{row.action_id} {row.package_id} {row.forced}".encode())
+
+
+def sleep(seconds: int) -> str:
+    """As HH:MM:SS."""
+    minutes, s = divmod(min(seconds, _LONGEST_S), 60)
+    h, m = divmod(minutes, 60)
+    return f"{h:02}:{m:02}:{s:02}"
