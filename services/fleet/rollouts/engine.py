@@ -13,7 +13,7 @@ import structlog
 
 from services.fleet.rollouts import repository
 from services.fleet.rollouts.expiring import expire, expire_held, expire_unreturned
-from services.fleet.rollouts.planning import call_off, count_cameras, look_round, plan, try_again
+from services.fleet.rollouts.planning import call_off, count_cameras, join_late, plan, try_again
 from services.fleet.rollouts.progress import advance_phases
 from services.fleet.rollouts.releasing import let_in
 from services.fleet.rollouts.returning import let_return, make_restores, refuse_deleted, settle
@@ -32,14 +32,16 @@ TICK: Final = "rollouts.tick"
 QUIET_TICKS: Final = 10
 """A rollout that only waits for deadlines is looked at every so many ticks."""
 
-_UPKEEP: Final = in_pieces(in_turn(plan, try_again, look_round, expire, expire_held), RolloutState.RUNNING)
+_UPKEEP: Final = in_pieces(in_turn(plan, try_again, expire, expire_held), RolloutState.RUNNING)
 _PHASES: Final = in_pieces(in_turn(let_in, advance_phases), RolloutState.RUNNING)
-_BACK: Final = in_pieces(in_turn(call_off, look_round, expire, make_restores, refuse_deleted), RolloutState.ROLLING_BACK)
+_EXPIRE: Final = in_pieces(expire, RolloutState.PAUSED, RolloutState.FINISHED)
+_BACK: Final = in_pieces(in_turn(call_off, expire, make_restores, refuse_deleted), RolloutState.ROLLING_BACK)
 _RETURN: Final = in_pieces(in_turn(let_return, expire_unreturned, settle), RolloutState.ROLLING_BACK)
 
 
 def _run(services: Services, rollout_id: str) -> None:
     _UPKEEP(services, rollout_id)
+    join_late(services, rollout_id)
     _PHASES(services, rollout_id)
     if settle_done(services, rollout_id):
         _PHASES(services, rollout_id)
@@ -53,13 +55,13 @@ def _go_back(services: Services, rollout_id: str) -> None:
 
 def _wind_up(services: Services, rollout_id: str) -> None:
     """A rollout that is finished: stragglers may still succeed, and their package outlive its soak."""
-    in_pieces(in_turn(look_round, expire), RolloutState.FINISHED)(services, rollout_id)
+    _EXPIRE(services, rollout_id)
     settle_done(services, rollout_id)
 
 
 STEPS: Final[Mapping[RolloutState, Step]] = {
     RolloutState.RUNNING: _run,
-    RolloutState.PAUSED: in_pieces(in_turn(look_round, expire), RolloutState.PAUSED),
+    RolloutState.PAUSED: _EXPIRE,
     RolloutState.ABORTED: in_pieces(in_turn(call_off, expire), RolloutState.ABORTED),
     RolloutState.FINISHED: _wind_up,
     RolloutState.ROLLING_BACK: _go_back,

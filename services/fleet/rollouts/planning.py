@@ -5,15 +5,16 @@ written says how far that is, so it goes on after a crash where it was.
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
-from sqlalchemy import Select, exists, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.orm import Session
 
 from services.fleet.actions.models import Action, ActionHistory
-from services.fleet.actions.moves import move_all, request_cancel
+from services.fleet.actions.moves import request_cancel
 from services.fleet.cameras.models import Camera
 from services.fleet.rollouts import repository
 from services.fleet.rollouts.memory import Memory
@@ -22,13 +23,13 @@ from services.fleet.rollouts.sizing import bounds, joining, phase_at, rank_of
 from services.fleet.rollouts.work import Work, once
 from services.fleet.runtime import Services
 from shared.contracts.rollouts import ActionKind, ActionState, PhaseState, RolloutIn, RolloutState
-from shared.kit.database import begin_reading
+from shared.kit.database import begin_reading, db_now
 
 READ_AT_ONCE: Final = 10_000
 """Ids of cameras per transaction that only reads."""
 
-LOOK_EVERY: Final = 10
-"""Ticks between two looks for cameras that came or left: they cost a pass over all cameras of the rollout."""
+LOOK_EVERY: Final = 30
+"""Ticks between two looks for cameras that came: they cost a pass over all cameras of the rollout."""
 
 ALREADY: Final = "runs the package already"
 TRIED_AGAIN: Final = (ActionState.FAILED, ActionState.EXPIRED, ActionState.CANCELLED)
@@ -83,8 +84,8 @@ def plan(work: Work) -> bool:
     ends = work.memory.bounds
     if work.rollout.planned or ends is None:
         return False
-    fresh = _without_action(work).where(Camera.id > work.memory.cursor).order_by(Camera.id).limit(work.rows)
-    cameras = work.session.scalars(fresh).all()
+    following = select(Camera).where(*repository.for_cameras(work.rollout, work.spec), Camera.id > work.memory.cursor)
+    cameras = work.session.scalars(following.order_by(Camera.id).limit(work.rows)).all()
     ranks = {camera.id: rank_of(camera.id, work.id) for camera in cameras}
     _add(work, cameras, {key: Place(phase, rank) for key, rank in ranks.items() if (phase := phase_at(rank, ends))})
     if len(cameras) < work.rows:
@@ -95,18 +96,24 @@ def plan(work: Work) -> bool:
     return True
 
 
-def _without_action(work: Work) -> Select[Camera]:
-    mine = exists().where(Action.camera_id == Camera.id, *repository.installs(work.id)).correlate(Camera)
-    return select(Camera).where(*repository.for_cameras(work.rollout, work.spec), ~mine)
-
-
 def _add(work: Work, cameras: Sequence[Camera], places: dict[str, Place]) -> None:
-    taking = [camera for camera in cameras if camera.id in places]
+    present = _present(work, places)
+    taking = [camera for camera in cameras if camera.id in places and camera.id not in present]
     waiting = [camera for camera in taking if camera.current_package_id != work.rollout.package_id]
     if waiting:
         work.session.execute(insert(Action), [_row(work, camera.id, places[camera.id]) for camera in waiting])
     if len(waiting) < len(taking):
         _add_running(work, [camera for camera in taking if camera not in waiting], places)
+
+
+def _present(work: Work, camera_ids: Collection[str]) -> set[str]:
+    """Those of these cameras that have an action already: they have taken another's place meanwhile.
+
+    Of all their actions, so that Postgres goes by the camera: by the rollout it reads all that were written so far, each time.
+    """
+    theirs = select(Action.camera_id, Action.rollout_id, Action.kind).where(Action.camera_id.in_(camera_ids))
+    install = ActionKind.INSTALL.value
+    return {row.camera_id for row in work.session.execute(theirs) if row.rollout_id == work.id and row.kind == install}
 
 
 def _row(work: Work, camera_id: str, place: Place) -> dict[str, object]:
@@ -132,40 +139,60 @@ def _add_running(work: Work, cameras: Iterable[Camera], places: dict[str, Place]
     work.session.execute(insert(ActionHistory), [{"action_id": action_id, **step} for action_id in ids])
 
 
-def look_round(work: Work) -> bool:
-    """Every few ticks: cameras that came take part, those that left do not any more."""
-    since = work.memory.looked_at
-    if not work.rollout.planned or (since and work.now - since < timedelta(seconds=LOOK_EVERY * work.tick_s)):
-        return False
-    more = _forget_gone(work) | (_let_join(work) if work.rollout.state == RolloutState.RUNNING else False)
-    if not more:
-        work.remember(looked_at=work.now)
-    return more
+def join_late(services: Services, rollout_id: str) -> None:
+    """Every few ticks: cameras that came to a rollout that runs take part."""
+    with services.sessions.begin() as session:
+        begin_reading(session)
+        rollout = repository.find(session, rollout_id)
+        if rollout is None or not rollout.planned:
+            return
+        since, now = Memory.model_validate(rollout.budget).looked_at, db_now(session)
+        if since and now - since < timedelta(seconds=LOOK_EVERY * services.settings.tick_s):
+            return
+        inherited = _inherited(session, rollout_id)
+    spec, rows = RolloutIn.model_validate(rollout.spec), services.settings.tick_rows
+    for ids in _without_action(services, rollout, spec):
+        late = ids if spec.late_joiners else [camera_id for camera_id in ids if camera_id in inherited]
+        for start in range(0, len(late), rows):
+            once(services, rollout_id, partial(_let_join, ids=late[start : start + rows], inherited=inherited), _RUNNING)
+    once(services, rollout_id, _looked, _RUNNING)
 
 
-def _forget_gone(work: Work) -> bool:
-    """Actions of cameras that were deleted or replaced wait for nobody."""
-    open_ = or_(Action.active, Action.state == ActionState.PENDING)
-    query = select(Action.id).join(Camera, Camera.id == Action.camera_id).where(Camera.deleted_at.is_not(None))
-    ids = work.session.scalars(query.where(Action.rollout_id == work.id, open_).limit(work.rows)).all()
-    move_all(work.session, ids, ActionState.SUPERSEDED, message="the camera is there no more")
-    return len(ids) == work.rows
+def _without_action(services: Services, rollout: Rollout, spec: RolloutIn) -> Iterator[list[str]]:
+    """Cameras that the rollout is for and that have no part in it, a page at a time, in transactions that only read."""
+    cursor = ""
+    while True:
+        with services.sessions.begin() as session:
+            begin_reading(session)
+            ids = camera_ids(session, rollout, spec, after=cursor, limit=READ_AT_ONCE)
+            span = (Action.camera_id > cursor, Action.camera_id <= (ids[-1] if ids else cursor))
+            present = set(session.scalars(select(Action.camera_id).where(*repository.installs(rollout.id), *span)))
+        yield [camera_id for camera_id in ids if camera_id not in present]
+        if len(ids) < READ_AT_ONCE:
+            return
+        cursor = ids[-1]
 
 
-def _let_join(work: Work) -> bool:
+def _let_join(work: Work, ids: Sequence[str], inherited: Mapping[str, Place]) -> bool:
     ends, current = work.memory.bounds, _current_phase(work)
     if not ends or current is None:
         return False
-    cameras = work.session.scalars(_without_action(work).order_by(Camera.id).limit(work.rows)).all()
-    inherited = _inherited(work, [camera.id for camera in cameras])
-    places = {key: Place(max(place.phase, current), place.rank) for key, place in inherited.items()}
-    for camera in cameras:
-        rank = rank_of(camera.id, work.id)
-        if work.spec.late_joiners and camera.id not in places and (phase := joining(rank, ends, work.spec.phases, current)):
-            places[camera.id] = Place(phase, rank)
-    _add(work, cameras, places)
-    # Those without a place stay without an action: only where all got one may others be behind them.
-    return len(places) == len(cameras) == work.rows
+    places: dict[str, Place] = {}
+    for camera_id in ids:
+        rank = rank_of(camera_id, work.id)
+        if before := inherited.get(camera_id):
+            places[camera_id] = Place(max(before.phase, current), before.rank)
+        elif phase := joining(rank, ends, work.spec.phases, current):
+            places[camera_id] = Place(phase, rank)
+    if places:
+        query = select(Camera).where(Camera.id.in_(places.keys()), Camera.deleted_at.is_(None))
+        _add(work, work.session.scalars(query.order_by(Camera.id)).all(), places)
+    return False
+
+
+def _looked(work: Work) -> bool:
+    work.remember(looked_at=work.now)
+    return False
 
 
 def _current_phase(work: Work) -> int | None:
@@ -173,17 +200,14 @@ def _current_phase(work: Work) -> int | None:
     return work.session.scalar(waiting.order_by(RolloutPhase.number).limit(1))
 
 
-def _inherited(work: Work, camera_ids: Sequence[str]) -> dict[str, Place]:
-    """Places of cameras that these have replaced."""
-    before = aliased(Camera)
+def _inherited(session: Session, rollout_id: str) -> dict[str, Place]:
+    """Places of cameras that were replaced after they had ended, by successor."""
     query = (
-        select(before.replaced_by_id, Action.phase, Action.rank)
-        .select_from(Action)
-        .join(before, before.id == Action.camera_id)
-        .where(*repository.installs(work.id), Action.phase.is_not(None), before.replaced_by_id.in_(camera_ids))
+        select(Camera.replaced_by_id, Action.phase, Action.rank)
+        .join(Action, Action.camera_id == Camera.id)
+        .where(Camera.replaced_by_id.is_not(None), *repository.installs(rollout_id), Action.phase.is_not(None))
     )
-    rows = work.session.execute(query)
-    return {str(successor): Place(phase, rank) for successor, phase, rank in rows if phase is not None}
+    return {str(successor): Place(phase, rank) for successor, phase, rank in session.execute(query) if phase is not None}
 
 
 def try_again(work: Work) -> bool:

@@ -52,21 +52,21 @@ def _running(session: Session, rollout_id: str) -> dict[int, int]:
 
 def _settle(services: Services, rollout: Rollout, phase: RolloutPhase) -> None:
     cursor, rows = 0, services.settings.tick_rows
-    while ids := _unsettled(services, rollout, phase, after=cursor):
-        for start in range(0, len(ids), rows):
-            once(services, rollout.id, partial(_note, action_ids=ids[start : start + rows]), STATES)
-        cursor = ids[-1]
+    while found := _unsettled(services, rollout, phase, after=cursor):
+        for start in range(0, len(found), rows):
+            cameras = [camera_id for _, camera_id in found[start : start + rows]]
+            once(services, rollout.id, partial(_note, camera_ids=cameras), STATES)
+        cursor = found[-1][0]
     once(services, rollout.id, partial(_remember, phase=phase), STATES)
 
 
-def _unsettled(services: Services, rollout: Rollout, phase: RolloutPhase, *, after: int) -> Sequence[int]:
+def _unsettled(services: Services, rollout: Rollout, phase: RolloutPhase, *, after: int) -> Sequence[tuple[int, str]]:
+    """Actions and their cameras, by id."""
     with services.sessions.begin() as session:
         begin_reading(session)
-        soaked = _soaked(rollout, phase, db_now(session))
-        query = (
-            select(Action.id).join(Camera, Camera.id == Action.camera_id).where(*soaked, _differs(rollout), Action.id > after)
-        )
-        return session.scalars(query.order_by(Action.id).limit(READ_AT_ONCE)).all()
+        query = select(Action.id, Action.camera_id).join(Camera, Camera.id == Action.camera_id)
+        mine = query.where(*_soaked(rollout, phase, db_now(session)), _differs(rollout), Action.id > after)
+        return [(row[0], row[1]) for row in session.execute(mine.order_by(Action.id).limit(READ_AT_ONCE))]
 
 
 def _soaked(rollout: Rollout, phase: RolloutPhase, now: datetime) -> list[ColumnElement[bool]]:
@@ -85,9 +85,8 @@ def _mine(rollout_id: str) -> tuple[ColumnElement[bool], ...]:
     return *repository.installs(rollout_id), Action.state == ActionState.RUNNING.value
 
 
-def _note(work: Work, action_ids: Sequence[int]) -> bool:
-    cameras = select(Action.camera_id).where(*_mine(work.id), Action.id.in_(action_ids))
-    good = update(Camera).where(Camera.id.in_(cameras), _differs(work.rollout))
+def _note(work: Work, camera_ids: Sequence[str]) -> bool:
+    good = update(Camera).where(Camera.id.in_(camera_ids), _differs(work.rollout))
     values = {"last_good_package_id": work.rollout.package_id}
     work.session.execute(good.values(values), execution_options={"synchronize_session": False})
     return False

@@ -16,6 +16,7 @@ from services.fleet.cameras.models import Camera, CameraLabel
 from services.fleet.packages.models import Package
 from services.fleet.rollouts import engine, service, views
 from services.fleet.rollouts.models import Rollout, RolloutPhase
+from services.fleet.rollouts.planning import LOOK_EVERY
 from services.fleet.settings import FleetSettings
 from shared.contracts.base import new_id
 from shared.contracts.keys import Scope
@@ -71,6 +72,11 @@ class World:
         for _ in range(times):
             time.sleep(0.002)  # milliseconds are all that SQLite's clock has
             engine.tick(self.services)
+
+    def look_round(self):
+        """So many ticks that cameras which came are seen."""
+        time.sleep(LOOK_EVERY * self.services.settings.tick_s)
+        self.tick(2)
 
     def shown(self, rollout_id):
         with self.services.sessions() as session:

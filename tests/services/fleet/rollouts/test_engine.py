@@ -4,11 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import event, select
 
+from services.fleet.cameras.loops import cancel_left_behind
 from services.fleet.cameras.models import Camera, Group
+from services.fleet.cameras.replacing import replace
 from services.fleet.events.models import Event
 from services.fleet.packages.models import Package
 from services.fleet.rollouts import engine, repository
 from services.fleet.rollouts.models import Rollout
+from tests.services.fleet.rollouts.conftest import ACTOR
 
 
 def test_a_rollout_brings_the_package_to_every_camera_phase_by_phase(world):
@@ -151,7 +154,7 @@ def test_cameras_that_come_late_take_part(world):
     world.tick()
     world.succeed()
     late = world.cameras(10, labels={"site": "berlin"}) + world.cameras(5, labels={"site": "paris"})
-    world.tick(15)
+    world.look_round()
     assert world.shown(rollout).cameras == 20
     assert world.run(rollout) == "finished"
     assert {world.camera(each).last_good_package_id for each in late[:10]} == {package.id}
@@ -163,7 +166,7 @@ def test_cameras_that_come_late_stay_out_where_that_is_asked_for(world):
     rollout = world.rollout(world.package(), late_joiners=False)
     world.tick()
     world.cameras(3)
-    world.tick(15)
+    world.look_round()
     assert world.shown(rollout).cameras == 3
 
 
@@ -173,7 +176,7 @@ def test_places_of_others_do_not_move_when_cameras_come(world):
     world.tick()
     before = {each.camera_id: each.phase for each in world.actions(rollout)}
     world.cameras(30)
-    world.tick(15)
+    world.look_round()
     after = {each.camera_id: each.phase for each in world.actions(rollout)}
     assert before.items() <= after.items()
     assert len(after) == 50
@@ -186,13 +189,30 @@ def test_who_replaces_a_camera_has_its_place(world):
     world.tick()
     (canary,) = world.active()
     (successor,) = world.cameras(1)
-    world.change(Camera, canary.camera_id, deleted_at=world.now(), replaced_by_id=successor)
-    world.tick(15)
+    with world.services.sessions.begin() as session:
+        replace(session, canary.camera_id, successor, actor=ACTOR)
+    world.tick()
     (old,) = world.actions(rollout, camera_id=canary.camera_id)
     (new,) = world.actions(rollout, camera_id=successor)
-    assert (old.state, old.message) == ("superseded", "the camera is there no more")
+    assert (old.phase, old.state) == (None, "superseded")
     assert (new.phase, new.rank, new.active) == (1, canary.rank, True)
     assert world.run(rollout) == "finished"
+
+
+def test_who_replaces_a_camera_that_has_succeeded_has_its_place_too(world):
+    package = world.package()
+    named = world.cameras(3)
+    rollout = world.rollout(package, cameras=named, phases=[{"count": 1, "soak_s": 600}, {"count": 3}], late_joiners=False)
+    world.tick()
+    (canary,) = world.active()
+    world.succeed()
+    (successor,) = world.cameras(1)
+    with world.services.sessions.begin() as session:
+        replace(session, canary.camera_id, successor, actor=ACTOR)
+    world.look_round()
+    (new,) = world.actions(rollout, camera_id=successor)
+    assert (new.phase, new.rank, new.active) == (1, canary.rank, True)
+    assert world.shown(rollout).cameras == 4
 
 
 def test_cameras_that_are_deleted_are_not_waited_for(world):
@@ -201,7 +221,8 @@ def test_cameras_that_are_deleted_are_not_waited_for(world):
     world.tick()
     world.succeed(only=ids[:2])
     world.change(Camera, ids[2], deleted_at=world.now())
-    world.tick(15)
+    cancel_left_behind(world.services)
+    world.tick()
     assert world.state(rollout) == "finished"
 
 
