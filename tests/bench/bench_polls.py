@@ -68,8 +68,7 @@ def main() -> None:
         with _fleet(field, "rollout") as fleet:
             devices = add_cameras(fleet.url, ROLLOUT_CAMERAS)
             compare_rollout(fleet, devices, poll_s=ROLLOUT_POLL_S, limit_s=ROLLOUT_S)
-        with _fleet(field, "downloads") as fleet:
-            print_memory(fleet, add_cameras(fleet.url, DOWNLOADS))
+            print_memory(fleet, devices[:DOWNLOADS])
 
 
 @contextmanager

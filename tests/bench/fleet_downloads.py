@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.bench.serving_peers import peak_mb
 from tests.bench.table import print_goal
 
 PACKAGE_MB: Final = 60
+VERSION: Final = 3
+"""The rollout's packages are there already."""
+LEARNT_S: Final = 20
 _RESET_PEAK: Final = "5"
 """Of /proc/<pid>/clear_refs: the peak of resident memory counts from now on (proc(5))."""
 
@@ -22,7 +26,7 @@ _RESET_PEAK: Final = "5"
 def print_memory(fleet: Fleet, devices: Sequence[Device]) -> None:
     """Each device downloads the package, all at the same time."""
     content = os.urandom(PACKAGE_MB << 20)
-    assign(fleet, add_package(fleet, 1, content))
+    assign(fleet, add_package(fleet, VERSION, content), devices)
     links = [_link(fleet, number, device) for number, device in enumerate(devices)]
     for pid in fleet.pids:
         Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK)
@@ -44,12 +48,22 @@ def _link(fleet: Fleet, number: int, device: Device) -> str:
     """Where the device's package is."""
     root = f"http://127.0.0.1:{fleet.ports[number % len(fleet.ports)]}"
     with httpx.Client(headers={"Authorization": device.authorization}, timeout=60) as client:
-        poll = client.get(root + device.path).raise_for_status().json()
-        deployment = client.get(poll["_links"]["deploymentBase"]["href"]).raise_for_status().json()
+        deployment = client.get(_offer(client, root + device.path)).raise_for_status().json()
     (chunk,) = deployment["deployment"]["chunks"]
     (artifact,) = chunk["artifacts"]
     link: str = artifact["_links"]["download-http"]["href"]
     return link
+
+
+def _offer(client: httpx.Client, path: str) -> str:
+    """What the device is to install; processes learn of it within a moment. RuntimeError if they do not."""
+    give_up = time.monotonic() + LEARNT_S
+    while time.monotonic() < give_up:
+        links: dict[str, dict[str, str]] = client.get(path).raise_for_status().json()["_links"]
+        if "deploymentBase" in links:
+            return links["deploymentBase"]["href"]
+        time.sleep(0.1)
+    raise RuntimeError(f"{path} is offered nothing")
 
 
 def _download(link: str, device: Device) -> str:

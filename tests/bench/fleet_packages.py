@@ -1,6 +1,7 @@
 """Packages in the fleet's database, and actions on them, for benchmarks: written as importing and releasing leave them."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from services.fleet.packages.models import Package, PackageFile
 from shared.contracts.cameras import CameraFormat
 from shared.contracts.rollouts import ActionKind, ActionState, FleetPackageKind
 from shared.kit.blobs import BlobStore
-from tests.bench.fleet_ours import Fleet, connected
+from tests.bench.fleet_ours import Device, Fleet, connected
 
 LINE = "bench"
 
@@ -29,10 +30,11 @@ def add_package(fleet: Fleet, version: int, content: bytes) -> str:
     return package.id
 
 
-def assign(fleet: Fleet, package_id: str) -> None:
-    """Let all cameras see the package now, without a rollout."""
+def assign(fleet: Fleet, package_id: str, devices: Sequence[Device]) -> None:
+    """Let these cameras see the package now, without a rollout."""
+    wanted = Camera.controller_id.in_([device.controller_id for device in devices])
     with connected(fleet.url) as engine, Session(engine) as session, session.begin():
-        cameras = session.scalars(select(Camera.id)).all()
+        cameras = session.scalars(select(Camera.id).where(wanted)).all()
         common: dict[str, Any] = {"kind": ActionKind.INSTALL.value, "state": ActionState.PENDING.value}
         actions = [Action(camera_id=camera, package_id=package_id, **common) for camera in cameras]
         session.add_all(actions)

@@ -54,7 +54,9 @@ def compare_rollout(fleet: Fleet, devices: Sequence[Device], *, poll_s: float, l
     quiet_rate = _quiet_rate(fleet, devices[:_RESTLESS])
     first = add_package(fleet, 1, b"first")
     with _simulated(fleet, devices, poll_s) as simulations:
-        alone = _timed(simulations, lambda: assign(fleet, first), lambda: _running(fleet, first) == len(devices), limit_s)
+        alone = _timed(
+            simulations, lambda: assign(fleet, first, devices), lambda: _running(fleet, first) == len(devices), limit_s
+        )
         add_package(fleet, 2, b"second")
         rollout = _timed(simulations, lambda: _start(fleet), lambda: _state(fleet) == "finished", limit_s)
         _check(simulations)

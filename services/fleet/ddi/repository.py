@@ -58,8 +58,8 @@ def poll_row(engine: Engine, controller_id: str) -> Row[Any] | None:
 def poll_rows(engine: Engine, controller_ids: Sequence[str]) -> dict[str, Row[Any]]:
     """As ``poll_row``, by controller id, for several."""
     # A number of parameters that is a power of two, so that there are few statements and the driver has them all prepared.
-    missing = (1 << (len(controller_ids) - 1).bit_length()) - len(controller_ids)
-    padded = [*controller_ids, *[controller_ids[-1]] * missing]
+    size = 1 << (len(controller_ids) - 1).bit_length()
+    padded = [*controller_ids, *(controller_ids[-1] for _ in range(size - len(controller_ids)))]
     with read_once(engine) as connection:
         return {row.controller_id: row for row in connection.execute(_POLL, {"controller_ids": padded})}
 
