@@ -55,12 +55,15 @@ def killed_everywhere(world, make, play, expected):
         rollout = make()
         worst = True
         for turn in range(8):
+            over = world.shown(rollout).state.is_final
             with Fuse(world.services.engine, at) as fuse:
                 engine.tick(world.services)
             worst = worst and not fuse.burnt
             never_two(world)
             world.tick()
             play(turn)
+            if over:
+                break
         assert expected(world, rollout), at
         at += 1
     return at
