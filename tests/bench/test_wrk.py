@@ -38,6 +38,9 @@ class Server(ThreadingHTTPServer):
 
         super().__init__(("127.0.0.1", 0), Handler)
 
+    def handle_error(self, *_: object) -> None:
+        """wrk hangs up in the middle of an answer when its time is over."""
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])
