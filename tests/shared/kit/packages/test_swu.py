@@ -61,6 +61,8 @@ def test_the_description_names_sum_place_and_release(signer):
 def test_the_same_package_gives_the_same_bytes(tmp_path):
     signer = read_signer(*a_pair(tmp_path, "rsa"))
     assert an_swu(signer) == an_swu(signer, tar=b"tar" * 999)
+    signing_time = bytes.fromhex("06092a864886f70d010905")  # its object identifier, 1.2.840.113549.1.9.5
+    assert signing_time not in read_archive(an_swu(signer)).content("sw-description.sig")
 
 
 def test_with_ecdsa_only_the_signature_differs(tmp_path):
