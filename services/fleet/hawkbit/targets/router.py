@@ -119,7 +119,7 @@ def list_statuses(action_id: ActionId, target: TargetDep, session: SessionDep, w
 @router.delete(
     _ACTION,
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problem_responses(TargetNotFound, ActionNotFound, ActionNotOpen, NotCancelledYet),
+    responses=problem_responses(TargetNotFound, InvalidControllerId, ActionNotFound, ActionNotOpen, NotCancelledYet),
 )
 def cancel(
     action_id: ActionId,
