@@ -34,7 +34,7 @@ bench: export BENCH_SMALL ?=
 fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 soak: export SOAK_SECONDS := $(SOAK_SECONDS)
 demo up down status: export PICOFLEET_HOME ?= $(CURDIR)/.picofleet
-demo up toolchain test test-services: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
+demo up toolchain test test-services test-long: export PICOFLEET_TOOLCHAIN ?= $(CURDIR)/.picofleet/toolchain
 
 .PHONY: help
 help: ## list the targets and variables
@@ -76,14 +76,17 @@ status: $(STAMP) ## show how it is doing
 toolchain: $(STAMP) ## install Sony's IMX500 converter, which packaging needs (TOOLCHAIN_ARGS=--accept-licence)
 	@$(BIN)/picofleet toolchain install $(TOOLCHAIN_ARGS)
 
-.PHONY: test test-services
+.PHONY: test test-services test-long
 test: $(STAMP) ## all tests that need neither root nor installed services
-	infra/ci/isolated $(PYTEST) $(BESIDE) -m 'not services and not timed' $(PYTEST_ARGS)
+	infra/ci/isolated $(PYTEST) $(BESIDE) -m 'not services and not timed and not long' $(PYTEST_ARGS)
 	infra/ci/isolated $(PYTEST) -m timed $(PYTEST_ARGS) || [ $$? = 5 ]
 
 test-services: $(STAMP) ## the tests that use a database, on Postgres, and those that need further services; as root it installs what is missing
 	@infra/ci/install-services
 	PICOFLEET_TEST_DATABASE=postgres infra/ci/isolated $(PYTEST) $(BESIDE) -m 'services or database' $(PYTEST_ARGS)
+
+test-long: $(STAMP) ## the tests that take minutes each, and that others walk most of the way of
+	infra/ci/isolated $(PYTEST) -m long $(PYTEST_ARGS)
 
 .PHONY: lint format
 lint: $(STAMP) ## ruff, mypy --strict, import contracts

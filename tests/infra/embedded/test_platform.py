@@ -216,6 +216,7 @@ def demo(platform: Up, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.long
 def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     first = demo(platform)
     assert first.returncode == 0, first.stderr + first.stdout

@@ -162,7 +162,7 @@ def done(job) -> int:
     return job.progress.done if job.progress is not None and job.progress.phase == "train" else 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_distillation_ends_with_the_weights_of_an_undisturbed_one(
     tracking_service, worker, worker_for, mlflow_server, a_teacher, tmp_path
 ):
@@ -189,7 +189,7 @@ def final_weights(mlflow_server, job):
     return httpx.get(f"{mlflow_server}/get-artifact", params=params).raise_for_status().content
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_distil_one_model(tracking_service, worker, a_teacher):
     dataset, teacher = tracking_service.imported(worker, **GENERATED), {"kind": "model", "model": a_teacher(6)}
     job_id = tracking_service.distillation(dataset["name"], teacher, compute={"processes": 2, "threads": 1})

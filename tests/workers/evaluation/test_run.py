@@ -103,6 +103,7 @@ def test_box_prompts_are_shown_beside_a_filled_box_and_an_ellipse(tracking_servi
     assert "ellipse, which needs no network: miou_box" in tracking_service.logs(job.id)
 
 
+@pytest.mark.long
 def test_a_dataset_in_lvis_layout_has_lviss_figures_in_trainings_and_evaluations(tracking_service, worker):
     folder = tracking_service.folder / "data/lvis"
     generate(GeneratorSource(images=24, width=160, height=128, max_objects=3), folder)

@@ -55,6 +55,7 @@ def final_weights(mlflow_server, job):
     return httpx.get(url, params={"path": "model/model.safetensors", "run_uuid": job.mlflow_run_id}).raise_for_status().content
 
 
+@pytest.mark.long
 def test_a_second_worker_takes_the_windows_from_the_first(tracking_service, worker, worker_for, mlflow_server, tmp_path):
     dataset = tracking_service.imported(worker, **GENERATED)
     first = tracking_service.training(dataset["name"])
@@ -68,7 +69,7 @@ def test_a_second_worker_takes_the_windows_from_the_first(tracking_service, work
     assert jobs[0].result["miou_96"] == jobs[1].result["miou_96"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_training_resumes_and_ends_with_the_same_weights(
     tracking_service, worker, worker_for, mlflow_server, tmp_path
 ):
