@@ -121,6 +121,7 @@ migration: $(STAMP) ## a new database revision (NAME="what changes" SERVICE=jobs
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	export PICOFLEET_JOBS_DATABASE_URL="sqlite:///$$folder/jobs.db" PICOFLEET_JOBS_BLOB_URL="$$folder"; \
 	export PICOFLEET_INFERENCE_DATABASE_URL="sqlite:///$$folder/inference.db" PICOFLEET_INFERENCE_CACHE_DIR="$$folder" PICOFLEET_INFERENCE_FEEDBACK_URL="$$folder"; \
+	export PICOFLEET_FLEET_DATABASE_URL="sqlite:///$$folder/fleet.db" PICOFLEET_FLEET_BLOB_URL="$$folder"; \
 	$(BIN)/python -m services.$(SERVICE) migrate && $(BIN)/python -m services.$(SERVICE).migrate '$(NAME)'
 
 constraints: ## resolve pyproject.toml anew and write the exact versions into constraints.txt

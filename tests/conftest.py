@@ -235,6 +235,10 @@ class PostgresCluster:
             shutil.chown(self.folder, self._user)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @staticmethod
+    def is_installed() -> bool:
+        return _found("initdb") is not None
+
     def start(self) -> None:
         self._run("initdb", "-D", str(self._data), "-U", "picofleet", "--auth=trust", "--no-sync", "--encoding=UTF8")
         options = {
@@ -301,11 +305,15 @@ class PostgresCluster:
 
 
 def _postgres(program: str) -> str:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[4]))
-    path = str(found[-1]) if found else shutil.which(program)
+    path = _found(program)
     if path is None:
         raise RuntimeError(f"PICOFLEET_TEST_DATABASE=postgres needs Debian's package postgresql ({program} was not found)")
     return path
+
+
+def _found(program: str) -> str | None:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[4]))
+    return str(found[-1]) if found else shutil.which(program)
 
 
 class Databases:

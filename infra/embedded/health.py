@@ -16,7 +16,14 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never 
 
 def trouble(program: str, setup: Setup) -> str | None:
     """None if ``program`` is well, else what is missing."""
-    checks = {"redis": _redis, "mlflow": _mlflow, "jobs": _jobs, "inference": _inference, "worker": _worker}
+    checks = {
+        "redis": _redis,
+        "mlflow": _mlflow,
+        "jobs": _jobs,
+        "inference": _inference,
+        "fleet": _fleet,
+        "worker": _worker,
+    }
     try:
         return checks[program](setup)
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -50,6 +57,12 @@ def _jobs(setup: Setup) -> str | None:
 def _inference(setup: Setup) -> str | None:
     # Live, not ready: it serves what it has, also while the jobs service is away.
     with _DIRECT.open(f"{setup.inference_url}/healthz", timeout=TIMEOUT_S):
+        return None
+
+
+def _fleet(setup: Setup) -> str | None:
+    # Live, not ready: cameras are answered also while the jobs service is away.
+    with _DIRECT.open(f"{setup.fleet_url}/healthz", timeout=TIMEOUT_S):
         return None
 
 

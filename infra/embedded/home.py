@@ -77,6 +77,11 @@ class Home:
         return self.keys / "service.key"
 
     @property
+    def fleet_key(self) -> Path:
+        """The API key with which the fleet service fetches packages, and the inference service moves rollouts."""
+        return self.keys / "fleet.key"
+
+    @property
     def package_key(self) -> Path:
         """The private key that signs packages."""
         return self.keys / "packages.pem"

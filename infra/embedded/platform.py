@@ -59,6 +59,7 @@ class Up:
     jobs_url: str
     inference_url: str
     inference_grpc: str
+    fleet_url: str
     mlflow_url: str
     dataset_roots: list[Path]
     started: bool
@@ -106,6 +107,7 @@ def up(
         jobs_url=setup.jobs_url,
         inference_url=setup.inference_url,
         inference_grpc=setup.inference_grpc,
+        fleet_url=setup.fleet_url,
         mlflow_url=setup.mlflow_url,
         dataset_roots=list(setup.dataset_roots),
         started=started,
@@ -135,6 +137,7 @@ def _new_setup(home: Home, dataset_roots: Sequence[Path]) -> Setup:
         (home.admin_key, "pf_"),
         (home.worker_key, "pf_"),
         (home.service_key, "pf_"),
+        (home.fleet_key, "pf_"),
         (home.redis_password, ""),
     ):
         secret_in(path, prefix=prefix)
@@ -199,7 +202,12 @@ def _failed(home: Home, row: ProgramStatus, what: str) -> ProgramFailed:
 
 
 def _rows(setup: Setup, states: list[ProcessState]) -> list[ProgramStatus]:
-    urls = {"jobs": setup.jobs_url, "inference": setup.inference_url, "mlflow": setup.mlflow_url}
+    urls = {
+        "jobs": setup.jobs_url,
+        "inference": setup.inference_url,
+        "fleet": setup.fleet_url,
+        "mlflow": setup.mlflow_url,
+    }
     with ThreadPoolExecutor(len(PROGRAMS)) as pool:  # one slow check must not hold up the others
         troubles = dict(zip(PROGRAMS, pool.map(lambda name: health.trouble(name, setup), PROGRAMS), strict=True))
     by_name = {state.name: state for state in states}
@@ -218,6 +226,7 @@ def _write_platform(setup: Setup) -> None:
         "jobs_url": setup.jobs_url,
         "inference_url": setup.inference_url,
         "inference_grpc": setup.inference_grpc,
+        "fleet_url": setup.fleet_url,
         "mlflow_url": setup.mlflow_url,
         "admin_key_file": str(home.admin_key),
         "logs": str(home.logs),

@@ -11,7 +11,14 @@ from typing import Final
 from infra.embedded.errors import PlatformError
 from infra.embedded.home import runtime_folder
 
-DEFAULTS: Final[Mapping[str, int]] = {"mlflow": 5000, "redis": 6379, "jobs": 8001, "inference": 8002, "inference-grpc": 8003}
+DEFAULTS: Final[Mapping[str, int]] = {
+    "mlflow": 5000,
+    "redis": 6379,
+    "jobs": 8001,
+    "inference": 8002,
+    "inference-grpc": 8003,
+    "fleet": 8004,
+}
 STEP: Final = 10
 """Leaves room for the ports of all services (8001 to 8005)."""
 TRIES: Final = 200

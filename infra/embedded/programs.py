@@ -16,7 +16,7 @@ from infra.embedded.ports import LOOPBACK
 from infra.embedded.secrets import secret_in, write_private
 from shared.contracts.jobs import JobKind
 
-PROGRAMS: Final = ("redis", "mlflow", "jobs", "inference", "worker")
+PROGRAMS: Final = ("redis", "mlflow", "jobs", "inference", "fleet", "worker")
 QUEUES: Final = tuple(kind.value for kind in JobKind)
 MARKER: Final = "PICOFLEET_PLATFORM"
 """Every process of a platform has this variable, set to its home: so none is overlooked when it is stopped."""
@@ -57,6 +57,11 @@ class Setup:
         return f"{LOOPBACK}:{self.ports['inference-grpc']}"
 
     @property
+    def fleet_url(self) -> str:
+        """Where the fleet service listens, for people and for cameras."""
+        return f"http://{LOOPBACK}:{self.ports['fleet']}"
+
+    @property
     def mlflow_url(self) -> str:
         """Where MLflow listens."""
         return f"http://{LOOPBACK}:{self.ports['mlflow']}"
@@ -74,7 +79,14 @@ class Setup:
 
 def programs(setup: Setup) -> dict[str, Program]:
     """All processes, by name."""
-    makers = {"redis": _redis, "mlflow": _mlflow, "jobs": _jobs, "inference": _inference, "worker": _worker}
+    makers = {
+        "redis": _redis,
+        "mlflow": _mlflow,
+        "jobs": _jobs,
+        "inference": _inference,
+        "fleet": _fleet,
+        "worker": _worker,
+    }
     return {name: makers[name](setup) for name in PROGRAMS}
 
 
@@ -87,11 +99,11 @@ def write_plan(setup: Setup) -> None:
 def base_environment(home: Home) -> dict[str, str]:
     """What all processes start from: the user's environment without settings of other servers.
 
-    PICOFLEET_JOBS_*, PICOFLEET_INFERENCE_* and PICOFLEET_WORKER_* of the user stay, where the plan does not set them: they
-    tune the services.
+    PICOFLEET_JOBS_*, PICOFLEET_INFERENCE_*, PICOFLEET_FLEET_* and PICOFLEET_WORKER_* of the user stay, where the plan does not
+    set them: they tune the services.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
-    for user_side in ("PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_API_KEY"):
+    for user_side in ("PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_FLEET_URL", "PICOFLEET_API_KEY"):
         kept.pop(user_side, None)
     for name in ("NO_PROXY", "no_proxy"):
         kept[name] = ",".join(filter(None, [kept.get(name), LOOPBACK, "localhost"]))
@@ -160,6 +172,7 @@ def _jobs(setup: Setup) -> Program:
         "PICOFLEET_JOBS_ADMIN_KEY_FILE": str(home.admin_key),
         "PICOFLEET_JOBS_WORKER_KEY_FILE": str(home.worker_key),
         "PICOFLEET_JOBS_SERVICE_KEY_FILE": str(home.service_key),
+        "PICOFLEET_JOBS_FLEET_KEY_FILE": str(home.fleet_key),
         "PICOFLEET_JOBS_PACKAGE_KEY": str(home.package_key),
         "PICOFLEET_JOBS_HOST": LOOPBACK,
         "PICOFLEET_JOBS_PORT": str(setup.ports["jobs"]),
@@ -173,6 +186,8 @@ def _inference(setup: Setup) -> Program:
         "PICOFLEET_INFERENCE_DATABASE_URL": "sqlite:///inference.db",
         "PICOFLEET_INFERENCE_JOBS_URL": setup.jobs_url,
         "PICOFLEET_INFERENCE_API_KEY_FILE": str(home.service_key),
+        "PICOFLEET_INFERENCE_FLEET_URL": setup.fleet_url,
+        "PICOFLEET_INFERENCE_FLEET_KEY_FILE": str(home.fleet_key),
         "PICOFLEET_INFERENCE_CACHE_DIR": str(home.path / "models"),
         "PICOFLEET_INFERENCE_FEEDBACK_URL": str(home.path / "feedback"),
         "PICOFLEET_INFERENCE_HOST": LOOPBACK,
@@ -180,6 +195,19 @@ def _inference(setup: Setup) -> Program:
         "PICOFLEET_INFERENCE_GRPC_PORT": str(setup.ports["inference-grpc"]),
     }
     return Program([sys.executable, "-m", "services.inference"], env, str(home.path))
+
+
+def _fleet(setup: Setup) -> Program:
+    home = setup.home
+    env = {
+        "PICOFLEET_FLEET_DATABASE_URL": "sqlite:///fleet.db",
+        "PICOFLEET_FLEET_JOBS_URL": setup.jobs_url,
+        "PICOFLEET_FLEET_API_KEY_FILE": str(home.fleet_key),
+        "PICOFLEET_FLEET_BLOB_URL": str(home.path / "fleet-blobs"),
+        "PICOFLEET_FLEET_HOST": LOOPBACK,
+        "PICOFLEET_FLEET_PORT": str(setup.ports["fleet"]),
+    }
+    return Program([sys.executable, "-m", "services.fleet"], env, str(home.path))
 
 
 def _worker(setup: Setup) -> Program:

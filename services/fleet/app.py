@@ -17,6 +17,7 @@ from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
 from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.reads import PollReads
 from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
 from services.fleet.events.feed import EventFeed
@@ -26,6 +27,7 @@ from services.fleet.hawkbit.router import router as hawkbit
 from services.fleet.metrics import Metrics
 from services.fleet.packages.loops import LOOPS as PACKAGE_LOOPS
 from services.fleet.packages.router import router as packages
+from services.fleet.packages.swu import SwuMaker
 from services.fleet.polling.loops import LOOPS as POLLING_LOOPS
 from services.fleet.polling.memory import PollMemory
 from services.fleet.rollouts.loops import LOOPS as ROLLOUT_LOOPS
@@ -62,7 +64,7 @@ def create_app(settings: FleetSettings) -> FastAPI:
     install_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
+    app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules/": settings.max_package_bytes})
     app.add_middleware(Observed, registry=registry, unlogged={POLL_ROUTE})
     app.add_middleware(DeviceDoor)
     describe_problems(app, CameraIn, RolloutIn, EnrolIn, Feedback, ConfigData, Telemetry, SampleIn)
@@ -72,8 +74,8 @@ def create_app(settings: FleetSettings) -> FastAPI:
 def build_services(
     settings: FleetSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
 ) -> Services:
-    """Make the clients. Nothing is connected before its first use."""
-    engine = make_engine(settings.database_url)
+    """Make the clients. Nothing is connected before its first use. KeyFileRefused where the key for swupdate cannot be used."""
+    engine, polls = make_engine(settings.database_url), PollMemory()
     key = settings.api_key.get_secret_value() if settings.api_key else None
     sessions = make_sessions(engine)
     return Services(
@@ -83,9 +85,11 @@ def build_services(
         keys=RemoteKeys(settings.jobs_url),
         connect=ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file),
         blobs=BlobStore(settings.blob_url),
-        polls=PollMemory(),
+        polls=polls,
+        reads=PollReads(engine, polls),
         feed=EventFeed(sessions, stopping),
         metrics=Metrics(registry),
+        swu=SwuMaker.of(settings),
         wake=wake,
         stopping=stopping,
     )

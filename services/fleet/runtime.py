@@ -9,8 +9,10 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.fleet.ddi.reads import PollReads
 from services.fleet.events.feed import EventFeed
 from services.fleet.metrics import Metrics
+from services.fleet.packages.swu import SwuMaker
 from services.fleet.polling.memory import PollMemory
 from services.fleet.settings import FleetSettings
 from shared.client.connecting import ClientFactory
@@ -31,9 +33,12 @@ class Services:
     """To the jobs service: packages, and signed returns."""
     blobs: BlobStore
     polls: PollMemory
+    reads: PollReads
     feed: EventFeed
     """For the app's event loop alone."""
     metrics: Metrics
+    swu: SwuMaker | None
+    """None: no images for swupdate are made."""
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -1,8 +1,9 @@
 """What the fleet service is told by its environment. Nothing else reads the environment."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.kit.settings import ServiceSettings
@@ -33,3 +34,20 @@ class FleetSettings(ServiceSettings):
     sse_ping_s: PositiveFloat = Field(default=15, description="how often silent event streams show that they live")
     samples_kept_s: PositiveFloat = Field(default=30 * 86_400, description="how long sampled windows and masks are kept")
     events_kept_s: PositiveFloat = Field(default=90 * 86_400, description="how long events are kept that are no one's deed")
+
+    swu_target_dir: str | None = Field(
+        default=None,
+        pattern=r"^(/[A-Za-z0-9_.-]+)+$",
+        description="where swupdate puts packages on cameras, as /var/lib/picofleet/incoming; null: no images are made for it",
+    )
+    swu_key_file: Path | None = Field(
+        default=None, description="private key that signs the images: PEM, RSA or P-256, mode 600"
+    )
+    swu_certificate_file: Path | None = Field(default=None, description="its certificate, which swupdate is started with")
+
+    @model_validator(mode="after")
+    def _swu_whole(self) -> Self:
+        given = [each is not None for each in (self.swu_target_dir, self.swu_key_file, self.swu_certificate_file)]
+        if any(given) and not all(given):
+            raise ValueError("swu_target_dir, swu_key_file and swu_certificate_file belong together: give all three, or none")
+        return self

@@ -6,7 +6,7 @@ from typing import Final
 from services.fleet.database import FleetBase
 from shared.kit.idempotency import StoredAnswer
 
-MODELS: Final = ("cameras", "packages", "rollouts", "actions", "polling", "events")
+MODELS: Final = ("cameras", "packages", "rollouts", "actions", "polling", "events", "hawkbit")
 """Features with a ``models`` module."""
 
 for _feature in MODELS:

@@ -17,6 +17,7 @@ from services.inference import tables
 from services.inference.deployments import heartbeat
 from services.inference.deployments.convergence import Convergence
 from services.inference.deployments.loops import LOOPS as DEPLOYMENT_LOOPS
+from services.inference.deployments.rollout_reader import RolloutReader
 from services.inference.deployments.router import router as deployments
 from services.inference.deployments.shadow import Shadows
 from services.inference.engine.processors import usable_processors
@@ -99,6 +100,7 @@ def build_services(
     engine = make_engine(settings.database_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     connect = ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file)
+    fleet = _to_fleet(settings)
     metrics = Metrics(registry)
     return Services(
         settings=settings,
@@ -106,6 +108,8 @@ def build_services(
         sessions=make_sessions(engine),
         keys=RemoteKeys(settings.jobs_url),
         store=ModelStore(Cache(settings.cache_dir, settings.cache_limit_bytes), connect),
+        fleet=fleet,
+        rollouts=RolloutReader(fleet),
         feedback=BlobStore(settings.feedback_url),
         table=Table(),
         convergence=Convergence(),
@@ -117,6 +121,11 @@ def build_services(
         wake=wake,
         stopping=stopping,
     )
+
+
+def _to_fleet(settings: InferenceSettings) -> ClientFactory:
+    key = settings.fleet_key.get_secret_value() if settings.fleet_key else None
+    return ClientFactory(settings.fleet_url, key=key, key_file=settings.fleet_key_file)
 
 
 @asynccontextmanager
@@ -176,6 +185,7 @@ def _stop(services: Services, runner: LoopRunner[Services]) -> None:
     for served in services.table.all():
         served.desk.close()
     services.keys.close()
+    services.rollouts.close()
     if services.tracing is not None:
         services.tracing.close()
     services.engine.dispose()

@@ -10,12 +10,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.inference.deployments.convergence import Convergence
+from services.inference.deployments.rollout_reader import RolloutReader
 from services.inference.deployments.shadow import Shadows
 from services.inference.engine.served import Table
 from services.inference.metrics import Metrics
 from services.inference.registry.store import ModelStore
 from services.inference.segmentation.drift import Drift
 from services.inference.settings import InferenceSettings
+from shared.client.connecting import ClientFactory
 from shared.kit.blobs import BlobStore
 from shared.kit.loops import Loop
 from shared.kit.remote_keys import RemoteKeys
@@ -31,6 +33,9 @@ class Services:
     sessions: sessionmaker[Session]
     keys: RemoteKeys
     store: ModelStore
+    fleet: ClientFactory
+    """To the fleet service, which carries out deployments on fleets."""
+    rollouts: RolloutReader
     feedback: BlobStore
     """Images of corrected masks."""
     table: Table

@@ -19,6 +19,9 @@ class InferenceSettings(ServiceSettings):
     jobs_url: str = "http://127.0.0.1:8001"
     api_key: SecretStr | None = Field(default=None, description="for the jobs service: scope viewer or more")
     api_key_file: Path | None = Field(default=None, description="the same in a file; read anew at every use")
+    fleet_url: str = Field(default="http://127.0.0.1:8004", description="the fleet service, for deployments on fleet:GROUP")
+    fleet_key: SecretStr | None = Field(default=None, description="for the fleet service: scope operator")
+    fleet_key_file: Path | None = Field(default=None, description="the same in a file; read anew at every use")
     cache_dir: Path = Field(description="verified models: with them the service starts and serves while the registry is away")
     cache_limit_bytes: PositiveInt = 2 * 1024**3
     feedback_url: str = Field(description="images of corrections: folder, file:// or s3:// URL, the same for all replicas")

@@ -50,4 +50,8 @@ class JobFailed(ClientError):
 
 
 class DeploymentFailed(ClientError):
-    """A deployment that was waited for is not served."""
+    """A deployment that was waited for is not served, or its rollout has not begun or not ended well."""
+
+
+class RolloutNotOver(ClientError):
+    """A rollout that was waited for goes on still."""

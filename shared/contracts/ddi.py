@@ -61,7 +61,8 @@ class Finished(StrEnum):
 def _lines(given: Any) -> list[str]:
     """Details as they come: a list, one text, or nothing; what is no text is left out."""
     several = given if isinstance(given, list) else [given]
-    return [line[:MAX_LINE] for line in several if isinstance(line, str)][:MAX_LINES]
+    # The last ones: swupdate sends its log, and what went wrong stands at its end.
+    return [line[:MAX_LINE] for line in several if isinstance(line, str)][-MAX_LINES:]
 
 
 class FeedbackResult(Lenient):
@@ -198,15 +199,15 @@ class Chunk(_Out):
     part: str
     version: str
     name: str
-    artifacts: list[Artifact] = []
-    metadata: list[Metadata] = []
+    artifacts: list[Artifact] = Field(default=[])
+    metadata: list[Metadata] = Field(default=[])
 
 
 class Deployment(Lenient):
     """What is to be installed."""
 
     download: Literal["forced", "attempt"]
-    update: Literal["forced", "attempt"]
+    update: Literal["forced", "attempt", "skip"] = Field(description="skip: fetch the files, and do not install them")
     chunks: list[Chunk]
 
 

@@ -1,11 +1,24 @@
-"""Deployments: names under which model versions are in use."""
+"""Deployments: names under which model versions are in use, on CPUs or on the cameras of a group."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from shared.contracts.base import Lenient, Name, Strict, Timestamp
+from shared.contracts.base import NAME_PATTERN, Lenient, Name, Strict, Timestamp
+from shared.contracts.rollouts import (
+    DEFAULT_PHASES,
+    Counts,
+    HealthCriteria,
+    OnFailure,
+    PackageRef,
+    PhaseIn,
+    PhaseOut,
+    RateLimit,
+    RolloutIn,
+    RolloutState,
+    check_phases,
+)
 
 ModelReference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[1-9][0-9]{0,8}|@[A-Za-z0-9._-]{1,128})$")]
 """name/version or name@alias, as picosam2/3 or picosam2.int8@champion."""
@@ -79,7 +92,56 @@ class CpuTarget(Strict):
         return self
 
 
-DeploymentIn = CpuTarget
+FLEET: Final = "fleet:"
+"""Before a group's name: the target of deployments that the fleet service carries out."""
+
+FleetGroup = Annotated[str, StringConstraints(pattern=f"^{FLEET}{NAME_PATTERN.removeprefix('^')}")]
+
+
+class FleetTarget(Strict):
+    """`PUT /v1/deployments/{name}` with target fleet:GROUP: a package for cameras, brought to them by a rollout."""
+
+    target: FleetGroup
+    package: PackageRef
+    phases: list[PhaseIn] = Field(default=DEFAULT_PHASES, min_length=1, max_length=20)
+    on_failure: OnFailure = OnFailure.ROLL_BACK
+    rate: RateLimit = RateLimit()
+    health: HealthCriteria = HealthCriteria()
+    deadline_s: float = Field(
+        default=7 * 86_400,
+        gt=0,
+        le=366 * 86_400,
+        description="from a camera's turn on; then it is expired and not waited for",
+    )
+    priority: int = Field(default=50, ge=0, le=100, description="of two rollouts that want a camera, the higher one gets it")
+    late_joiners: bool = Field(default=True, description="cameras that come to the group while it runs take part")
+
+    @model_validator(mode="after")
+    def _phases_rise(self) -> Self:
+        check_phases(self.phases)
+        return self
+
+    @property
+    def group(self) -> str:
+        """Whose cameras get the package."""
+        return self.target.removeprefix(FLEET)
+
+    def rollout(self, name: str) -> RolloutIn:
+        """The rollout that carries it out: a draft."""
+        return RolloutIn(name=name, group=self.group, **{key: getattr(self, key) for key in _OF_ROLLOUTS})
+
+
+_OF_ROLLOUTS: Final = FleetTarget.model_fields.keys() - {"target"}
+
+
+def _kind_of_target(spec: Any) -> str:
+    target = spec.get("target") if isinstance(spec, dict) else getattr(spec, "target", None)
+    return "fleet" if isinstance(target, str) and target.startswith(FLEET) else "cpu"
+
+
+DeploymentIn: TypeAlias = Annotated[
+    Annotated[CpuTarget, Tag("cpu")] | Annotated[FleetTarget, Tag("fleet")], Discriminator(_kind_of_target)
+]
 """The body of `PUT /v1/deployments/{name}`. Targets are told apart by ``target``."""
 
 
@@ -96,8 +158,8 @@ class RevisionOut(Lenient):
     """One generation of a deployment."""
 
     generation: int
-    spec: CpuTarget
-    versions: list[ResolvedPart]
+    spec: DeploymentIn
+    versions: list[ResolvedPart] = Field(description="none on a fleet: there the package says it")
     shadow: ResolvedPart | None = None
     created_at: Timestamp
     created_by: str
@@ -134,20 +196,46 @@ class ShadowReport(Lenient):
     agreeing: float | None = Field(default=None, description="share of prompts with an IoU of 0.9 or more")
 
 
+class DeploymentRollout(Lenient):
+    """How the fleet service carries out the newest generation of a deployment on fleet:GROUP."""
+
+    id: str | None = Field(default=None, description="null: not made yet")
+    returns: bool = Field(default=False, description="the rollout is the one before's, which is rolled back")
+    begun: bool = Field(default=False, description="the fleet service was told; the rest is its work")
+    error: str | None = Field(default=None, description="why it has not begun yet; it is tried again")
+    state: RolloutState | None = Field(default=None, description="null: unknown, for `reason`")
+    reason: str = Field(default="", description="why it is where it is, or why that is unknown")
+    cameras: int = 0
+    counts: Counts = Field(default_factory=dict)
+    restores: Counts = Field(default_factory=dict, description="restore actions by state")
+    phases: list[PhaseOut] = Field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """All cameras have what the deployment wants for them."""
+        return self.begun and self.state is (RolloutState.ROLLED_BACK if self.returns else RolloutState.FINISHED)
+
+    @property
+    def has_ended_otherwise(self) -> bool:
+        """It is over, and not as the deployment wants it."""
+        return self.begun and self.state is not None and self.state.is_final and not self.is_done
+
+
 class DeploymentOut(Lenient):
-    """A deployment as it should be, and what the replicas make of it."""
+    """A deployment as it should be, and what the replicas or the cameras make of it."""
 
     name: Name
     generation: int
-    spec: CpuTarget
-    versions: list[ResolvedPart]
+    spec: DeploymentIn
+    versions: list[ResolvedPart] = Field(description="none on a fleet: there the package says it")
     shadow: ResolvedPart | None = None
     created_at: Timestamp
     updated_at: Timestamp
     updated_by: str
     reason: str
-    replicas: list[ReplicaOut] = Field(default_factory=list)
-    ready: bool = Field(description="every living replica serves this generation")
+    replicas: list[ReplicaOut] = Field(default_factory=list, description="of the inference service; none for a fleet")
+    rollout: DeploymentRollout | None = Field(default=None, description="of a fleet")
+    ready: bool = Field(description="every living replica serves this generation; on a fleet: its rollout is finished")
     shadow_report: ShadowReport | None = Field(default=None, description="of the replica that answers")
 
 

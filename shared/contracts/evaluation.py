@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from shared.contracts.base import Strict
 from shared.contracts.datasets import DatasetSelection
-from shared.contracts.training import Border, Compute, WindowPolicy
+from shared.contracts.training import Compute
+from shared.contracts.windows import Border, WindowPolicy
 
 
 class EvaluatedModel(Strict):

@@ -1,25 +1,11 @@
 """The model registry as users see it. MLflow holds it; lineage lives in the jobs database."""
 
 from enum import StrEnum
-from typing import Final
 
 from pydantic import Field
 
 from shared.contracts.base import Digest, Figures, Lenient, Strict, Timestamp
 from shared.contracts.jobs import JobKind, JobState
-
-QUANTIZATION_TAG: Final = "picofleet.quantization"
-"""Of a version whose network is quantized: fake_quant (for the sensor) or int8 (for CPUs)."""
-
-PARENT_VERSION_TAG: Final = "picofleet.parent_version"
-"""Of a version that was made out of another one, not trained: that one, as picosam2/3."""
-
-
-PACKAGE_TAG: Final = "picofleet.package"
-"""Of a version that is a package: digest of the signed tar. It holds no weights that another job could begin with."""
-
-RELEASE_TAG: Final = "picofleet.release"
-"""Of such a version: line and release, as picosam2/7."""
 
 
 class AliasIn(Strict):

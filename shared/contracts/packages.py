@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, StringConstraints, ValidationInfo, model_validator
 
 from shared.contracts.base import Digest, Lenient, Name, Timestamp
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "model.sig"

@@ -1,5 +1,6 @@
 """Packages of the fleet, rollouts, and each camera's part in them."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
@@ -99,6 +100,17 @@ class PhaseIn(Strict):
         return self
 
 
+def check_phases(phases: Sequence[PhaseIn]) -> None:
+    """ValueError unless each phase is larger than the one before, whatever the size of the fleet."""
+    kinds = {phase.percent is None for phase in phases}
+    if len(kinds) > 1 and phases[-1].percent != 100:
+        raise ValueError("phases mix percent and count; then the last must be percent 100")
+    for what in ("percent", "count"):
+        sizes = [size for phase in phases if (size := getattr(phase, what)) is not None]
+        if sizes != sorted(set(sizes)):
+            raise ValueError(f"phases include those before them, so their {what} must rise from one to the next")
+
+
 DEFAULT_PHASES: Final = [PhaseIn(percent=5), PhaseIn(percent=25), PhaseIn(percent=100)]
 
 
@@ -146,13 +158,7 @@ class RolloutIn(Strict):
     def _consistent(self) -> Self:
         if sum(each is not None for each in (self.group, self.selector, self.cameras)) != 1:
             raise ValueError("give one of group, selector and cameras")
-        kinds = {phase.percent is None for phase in self.phases}
-        if len(kinds) > 1 and self.phases[-1].percent != 100:
-            raise ValueError("phases mix percent and count; then the last must be percent 100")
-        for what in ("percent", "count"):
-            sizes = [size for phase in self.phases if (size := getattr(phase, what)) is not None]
-            if sizes != sorted(set(sizes)):
-                raise ValueError(f"phases include those before them, so their {what} must rise from one to the next")
+        check_phases(self.phases)
         if self.approval and self.start:
             raise ValueError("a rollout that needs approval cannot start at once")
         return self

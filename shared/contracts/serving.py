@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from shared.contracts.base import Digest, Lenient
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 
 NETWORK_FILE: Final = "model.onnx"
 CONFIG_FILE: Final = "config.json"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contracts.serving import HISTOGRAM_BINS, Calibration, Reference
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.confidence import expected_iou
 from shared.picosam.figures import Flags, Values
 

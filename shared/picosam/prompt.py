@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 
 INPUT_SIZE: Final = 96
 """Side of the network's input, in cells."""

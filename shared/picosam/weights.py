@@ -23,7 +23,8 @@ from safetensors.torch import save as dump_safetensors
 from torch import Tensor, nn
 
 from shared.contracts.imports import WeightsFormat
-from shared.contracts.training import Recipe, WindowPolicy
+from shared.contracts.training import Recipe
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.errors import BadWeights
 from shared.picosam.model import UnknownArchitecture, build_model
 from shared.picosam.prompt import INPUT_SIZE

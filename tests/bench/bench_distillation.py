@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from shared.contracts.distillation import Distillation
-from shared.contracts.training import Compute, Recipe, WindowPolicy
+from shared.contracts.training import Compute, Recipe
+from shared.contracts.windows import WindowPolicy
 from tests.bench.images import bench_images
 from tests.bench.table import print_goal, print_table, ratio
 from tests.bench.turns import ROUNDS, TURN, Turns, row, take_turns

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.contracts.evaluation import Comparison
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.data.shards import ShardPolicy, prepare
 from shared.picosam.evaluation.answers import ask_under_all, ious, truth_bits

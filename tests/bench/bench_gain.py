@@ -23,7 +23,8 @@ import torch
 from tabulate import tabulate
 
 from shared.contracts.distillation import Distillation, TeacherView
-from shared.contracts.training import Border, Compute, Recipe
+from shared.contracts.training import Compute, Recipe
+from shared.contracts.windows import Border
 from shared.picosam.loader import AnswerPool
 from shared.picosam.metrics import hit_rate_50_95, iou, metric_name, miou_name
 from shared.picosam.placement import place

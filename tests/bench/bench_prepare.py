@@ -4,7 +4,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.shards import ShardPolicy, prepare
 from tests.bench.images import BenchImages, bench_images
 from tests.bench.table import Measured, print_goal, print_table

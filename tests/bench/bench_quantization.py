@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
 
 from shared.contracts.quantization import CpuOptions, Imx500Options
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.shards import ShardPolicy, prepare
 from shared.picosam.export import INPUT_NAME, batches, export_onnx
 from shared.picosam.model import build_model

@@ -18,7 +18,7 @@ from torch import from_numpy
 from torch.nn import functional
 
 from shared.contracts.distillation import SamSize, TeacherView
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.shards import ShardPolicy, prepare
 from shared.picosam.teachers.sam import SamTeacher, random_sam
 from shared.picosam.teachers.views import DatasetImages, Question, Questions

@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from shared.contracts.training import Compute, Recipe, WindowPolicy
+from shared.contracts.training import Compute, Recipe
+from shared.contracts.windows import WindowPolicy
 from tests.bench.images import BenchImages, bench_images
 from tests.bench.table import Measured, print_goal, print_table, ratio
 from tests.bench.turns import ROUNDS, TURN, Turns, row, take_turns

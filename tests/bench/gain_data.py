@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from shared.contracts.datasets import FolderSource, GeneratorSource, SplitSource
-from shared.contracts.training import Augmentation, Border, WindowPolicy
+from shared.contracts.training import Augmentation
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.augment import canvas_for
 from shared.picosam.data.generator import generate
 from shared.picosam.data.importer import Imported, import_dataset

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.contracts.distillation import Distillation
-from shared.contracts.training import Border, Compute, Recipe
+from shared.contracts.training import Compute, Recipe
+from shared.contracts.windows import Border
 from shared.picosam import checkpoint
 from shared.picosam.evaluate import evaluate
 from shared.picosam.fit import StepReport, fit

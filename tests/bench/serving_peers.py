@@ -24,7 +24,13 @@ THREADS = len(os.sched_getaffinity(0))
 START_S = 120
 PEERS_HOME = ROOT / ".picofleet" / "bench"
 COMMON = ("onnxruntime==1.31.1", "pillow==13.0.0", "numpy==2.4.6")
-PEERS = {"litserve": "litserve==0.2.19", "bentoml": "bentoml==1.4.40", "mlflow": "mlflow==3.17.2"}
+PEERS = {
+    "litserve": ("litserve==0.2.19", *COMMON),
+    "bentoml": ("bentoml==1.4.40", *COMMON),
+    "mlflow": ("mlflow==3.17.2", *COMMON),
+    "openmv": ("openmv-ota[server,server-postgres]==1.0.7",),
+}
+"""What is installed for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +165,11 @@ def mlflow(network: Path, tasks: list[Task], folder: Path) -> Server:
 
 def install(peer: str) -> bool:
     """Into a virtual environment of its own, once. False, with a message, if the registry has it not."""
-    home, wanted = PEERS_HOME / peer, [PEERS[peer], *COMMON]
+    home, wanted = PEERS_HOME / peer, PEERS[peer]
     stamp = home / "installed.txt"
     if stamp.is_file() and stamp.read_text() == "\n".join(wanted):
         return True
-    print(f"installing {PEERS[peer]} into {home.relative_to(ROOT)} ...", flush=True)
+    print(f"installing {wanted[0]} into {home.relative_to(ROOT)} ...", flush=True)
     pip = [_python(peer), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for command in ([sys.executable, "-m", "venv", str(home)], [*pip, *wanted]):
         done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from shared.contracts.training import Border, Compute, Recipe
+from shared.contracts.training import Compute, Recipe
+from shared.contracts.windows import Border
 from tests.bench import bench_gain, gain_runs
 from tests.bench.gain_data import gain_data
 from tests.bench.gain_runs import Lesson, train

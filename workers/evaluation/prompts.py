@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from shared.contracts.evaluation import EvaluationSpec
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data.manifest import read_header
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.data.shards import ShardPolicy

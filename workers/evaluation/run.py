@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from shared.contracts.evaluation import EvaluationSpec
 from shared.contracts.jobs import Progress
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.tracking import RunSink
 from workers.evaluation import report
 from workers.evaluation.networks import Candidate, open_candidates

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from shared.contracts.evaluation import EvaluationSpec
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam import figures
 from shared.picosam.baselines import BASELINES
 from shared.picosam.evaluation.answers import Answers, ask, ask_under_all, draw_all, ious, rows_to_ask

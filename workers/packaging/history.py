@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from shared.contracts.models import PARENT_VERSION_TAG
+from shared.contracts.tags import PARENT_VERSION_TAG
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowMissing
 from shared.kit.toolchain.contents import normalised

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contracts.packaging import GoldenWindows
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.data.shards import ShardPolicy
 from shared.picosam.errors import BadWeights
 from shared.picosam.model import UnknownArchitecture, build_model

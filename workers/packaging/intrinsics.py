@@ -5,7 +5,7 @@ from typing import Final
 
 from shared.contracts.packages import Classes, InputFormat, NetworkIntrinsics, RoiPolicy
 from shared.contracts.packaging import PackagingSpec
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.kit.rpk.intrinsics import check_intrinsics
 from shared.picosam.prompt import INPUT_SCALE
 from shared.picosam.weights import ModelConfig

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from shared.contracts.jobs import Progress
-from shared.contracts.models import PARENT_VERSION_TAG
 from shared.contracts.packages import CONVERTED, GoldenTolerance, PackageManifest
 from shared.contracts.packaging import PackagingSpec
+from shared.contracts.tags import PARENT_VERSION_TAG
 from shared.contracts.training import Compute
 from shared.contracts.worker import MadePackage, RegisterModel
 from shared.kit.packages.tars import pack

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.contracts.quantization import QuantizationSpec
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.data.shards import ShardPolicy
 from shared.picosam.errors import BadWeights

@@ -13,7 +13,7 @@ import numpy as np
 
 from shared.contracts.jobs import Progress
 from shared.contracts.quantization import QuantizationSpec
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.kit.tracking import RunSink
 from shared.picosam import pictures
 from shared.picosam.evaluation import plots

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contracts.jobs import Progress
-from shared.contracts.models import PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.quantization import QuantizationSpec
 from shared.contracts.serving import NETWORK_DIGEST_TAG, ServingCard
+from shared.contracts.tags import PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.worker import RegisterModel
 from shared.kit.tracking import RunSink
 from shared.picosam.calibrating import BORDER, Confidence, measure, varied

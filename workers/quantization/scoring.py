@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shared.contracts.quantization import QuantizationSpec
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.calibrating import BORDER, Judged
 from shared.picosam.evaluation.answers import Answers, ask_under_all, ious, rows_to_ask
 from shared.picosam.evaluation.breakdown import Asked, figures_of

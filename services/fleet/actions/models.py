@@ -40,6 +40,8 @@ class Action(FleetBase):
     active: Mapped[bool] = mapped_column(default=False)
     forced: Mapped[bool] = mapped_column(default=True)
     """hawkBit's: false leaves it to the device when."""
+    download_only: Mapped[bool] = mapped_column(default=False)
+    """hawkBit's: the device is to fetch the files, not to install them."""
     created_at: Mapped[datetime] = mapped_column(insert_default=now_expression())
     released_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]

@@ -121,12 +121,14 @@ def _follow_success(session: Session, moved: Collection[Any]) -> None:
         move_all(session, taken_back, ActionState.RESTORED)
 
 
-def request_cancel(session: Session, action_ids: Collection[int]) -> int:
+def request_cancel(session: Session, action_ids: Collection[int], *, told: bool = False) -> int:
     """Ask the devices of these open actions to stop; how many are asked that were not before.
 
-    Those that no device has seen yet are cancelled at once.
+    Those that no device has seen yet are cancelled at once. With ``told`` only those are whose turn has not come: hawkBit tells
+    a device of every cancellation, and its clients wait for that.
     """
-    pending = select(Action.id).where(Action.id.in_(action_ids), Action.state == ActionState.PENDING)
+    query = select(Action.id).where(Action.id.in_(action_ids), Action.state == ActionState.PENDING)
+    pending = query.where(~Action.active) if told else query
     move_all(session, session.scalars(pending).all(), ActionState.CANCELLED, expected={ActionState.PENDING})
     asked = (
         update(Action)

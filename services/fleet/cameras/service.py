@@ -23,8 +23,11 @@ from shared.kit.pages import PageParams, newest_first
 
 
 def new_token() -> str:
-    """A fresh secret of a device: 256 random bits as 43 characters of base64url."""
-    return secrets.token_urlsafe(32)
+    """A fresh secret of a device: 256 random bits as 64 hexadecimal digits.
+
+    Not base64url: swupdate takes a token that begins with a hyphen for options of its own, and may then never poll.
+    """
+    return secrets.token_hex(32)
 
 
 def register(session: Session, body: CameraIn, *, actor: Actor) -> tuple[Camera, str]:

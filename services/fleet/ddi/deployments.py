@@ -91,11 +91,12 @@ def gone(action: Action) -> ActionGone:
 def described(session: Session, camera: Camera, action: Action, root: str, history: str | None) -> DeploymentBase:
     """As devices read it. InvalidRequest if ``history`` is no number."""
     how = "forced" if action.forced else "attempt"
+    update = "skip" if action.download_only else how
     return DeploymentBase.model_validate(
         {
             "id": str(action.id),
             "deployment": Deployment.model_validate(
-                {"download": how, "update": how, "chunks": _chunks(session, camera, action, root)}
+                {"download": how, "update": update, "chunks": _chunks(session, camera, action, root)}
             ),
             "action_history": _history(session, action, history),
         }

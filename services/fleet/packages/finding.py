@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from services.fleet.packages.errors import ImportRefused, PackageRefused, PackagesAway, PackageTooLarge
 from services.fleet.runtime import Services
-from shared.contracts.models import RELEASE_TAG, LineageKind
+from shared.contracts.models import LineageKind
 from shared.contracts.packages import TrustedKeys
 from shared.contracts.packaging import PackageOut
 from shared.contracts.rollouts import PackageImport
+from shared.contracts.tags import RELEASE_TAG
 from shared.kit.problems import InvalidRequest
 
 if TYPE_CHECKING:

@@ -63,9 +63,13 @@ def import_(services: Services, wanted: PackageImport, *, actor: Actor) -> tuple
 
 
 def files_of_import(services: Services, tar: Path, verified: Verified) -> list[StoredFile]:
-    """What cameras can download of a verified package: the package itself."""
-    line = verified.manifest.line
-    return [files.store(services.blobs, tar, part=line, filename=tar.name, format=CameraFormat.PACKAGE)]
+    """What cameras can download of a verified package: the package itself, and an image for swupdate if they are made here."""
+    line, release = verified.manifest.line, verified.manifest.release
+    package = files.store(services.blobs, tar, part=line, filename=tar.name, format=CameraFormat.PACKAGE)
+    if services.swu is None:
+        return [package]
+    image = services.swu.make(tar, line=line, release=release, sha256=package.sha256)
+    return [package, files.store(services.blobs, image, part=line, filename=image.name, format=CameraFormat.SWU)]
 
 
 def _present(services: Services, name: str, version: str, digest: Digest) -> str | None:

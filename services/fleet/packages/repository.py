@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from services.fleet.actions.domain import UNDER_WAY
 from services.fleet.actions.models import Action
 from services.fleet.cameras.models import Camera
+from services.fleet.hawkbit.models import Artifact
 from services.fleet.packages.models import Package, PackageFile
 from services.fleet.rollouts.models import Rollout
 from shared.contracts.rollouts import FleetPackageKind, RolloutState
@@ -80,11 +81,12 @@ def hold_contents(session: Session, contents: Iterable[str]) -> None:
 
 
 def unused(session: Session, contents: Iterable[str]) -> set[str]:
-    """Which of these contents no package has that was not deleted."""
+    """Which of these contents no package has that was not deleted, nor a module that packages are made of."""
     wanted = set(contents)
     living = select(PackageFile.sha256).join(Package, Package.id == PackageFile.package_id)
     needed = session.scalars(living.where(PackageFile.sha256.in_(wanted), Package.deleted_at.is_(None)))
-    return wanted.difference(needed)
+    uploaded = session.scalars(select(Artifact.sha256).where(Artifact.sha256.in_(wanted)))
+    return wanted.difference(needed, uploaded)
 
 
 def deleted_contents(session: Session, since: datetime) -> set[str]:

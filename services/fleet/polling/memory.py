@@ -58,6 +58,18 @@ class PollMemory:
         self._epochs: tuple[int, ...] | None = None
         self._trusted_until = 0.0
         self._heard: dict[str, str] = {}
+        self._quiet_s: int | None = None
+
+    @property
+    def quiet_s(self) -> int | None:
+        """How often cameras that have nothing to do are to ask, where an operator has set it."""
+        return self._quiet_s
+
+    def set_quiet(self, seconds: int | None) -> None:
+        """Ask them otherwise from now on: what is remembered counts no more if it says another time."""
+        if seconds != self._quiet_s:
+            self._quiet_s = seconds
+            self._generations = tuple(generation + 1 for generation in self._generations)
 
     def generations(self) -> Sequence[int]:
         """By bucket. Take them before the database is read."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.inference.deployments.domain import Status, Wanted, pause_s
+from services.inference.deployments.domain import Numbered, Status, pause_s
 from services.inference.engine.loaded import LoadedVersion
 from shared.contracts.deployments import Batching, Engine
 
@@ -64,14 +64,14 @@ class Convergence:
         self._released.set()
         holding.close()
 
-    def is_due(self, wanted: Wanted) -> bool:
+    def is_due(self, wanted: Numbered) -> bool:
         """Whether to try this generation now."""
         failure = self._failures.get(wanted.name)
         if failure is None or failure.generation != (wanted.id, wanted.generation):
             return True
         return failure.again_at is not None and time.monotonic() >= failure.again_at
 
-    def failed(self, wanted: Wanted, *, for_now: bool) -> None:
+    def failed(self, wanted: Numbered, *, for_now: bool) -> None:
         """It did not work. ``for_now``: it may work later."""
         before = self._failures.get(wanted.name)
         generation = (wanted.id, wanted.generation)

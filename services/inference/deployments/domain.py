@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, Protocol, TypeAlias
 
-from shared.contracts.deployments import CpuTarget, ReplicaState, ResolvedPart
+from shared.contracts.deployments import CpuTarget, FleetTarget, ReplicaState, ResolvedPart
 
 FOLLOWER: Final = "picofleet"
 """Who makes the generations that followed aliases lead to."""
@@ -16,7 +17,7 @@ _REASON_LIMIT: Final = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a generation consists of."""
+    """What a generation on CPUs consists of."""
 
     spec: CpuTarget
     versions: tuple[ResolvedPart, ...]
@@ -42,13 +43,67 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPlan:
+    """What a generation on a fleet consists of."""
+
+    spec: FleetTarget
+
+    def pinned(self) -> "FleetPlan":
+        """The same: a package follows nothing."""
+        return self
+
+    def columns(self) -> dict[str, Any]:
+        """As the table has it."""
+        return {"spec": self.spec.model_dump(mode="json"), "versions": [], "shadow": None}
+
+
+AnyPlan: TypeAlias = Plan | FleetPlan
+
+
+class RolloutStep(StrEnum):
+    """How far a generation's rollout is, as this service has to do with it."""
+
+    MAKING = "making"
+    BEGUN = "begun"
+    """The fleet service has it: the rest is its work."""
+    OVER = "over"
+    """No longer wanted, and nothing of it goes on."""
+
+
+class Numbered(Protocol):
+    """A generation of a deployment."""
+
+    @property
+    def id(self) -> str:
+        """Of the deployment."""
+
+    @property
+    def name(self) -> str:
+        """Of the deployment."""
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A deployment as the database has it."""
+    """A deployment on CPUs as the database has it."""
 
     id: str
     name: str
     generation: int
     plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedFleet:
+    """A deployment on a fleet as the database has it."""
+
+    id: str
+    name: str
+    generation: int
+    spec: FleetTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +129,17 @@ def follows(spec: CpuTarget) -> bool:
     """Some alias is to be followed."""
     named = [part.model for part in spec.versions] + ([spec.shadow.model] if spec.shadow else [])
     return spec.follow_aliases and any("@" in reference for reference in named)
+
+
+def takes_back(wanted: FleetTarget, before: FleetTarget, before_that: FleetTarget) -> bool:
+    """Whether a generation wants from the same cameras what they had until the one before came."""
+    same_cameras = wanted.target == before.target == before_that.target
+    return same_cameras and wanted.package == before_that.package != before.package
+
+
+def rollout_name(wanted: Numbered) -> str:
+    """Of the rollout that carries a generation out: no other has it. A deployment's name with what sets it apart."""
+    return f"{wanted.name[:40]}-{wanted.id[-8:]}-{wanted.generation}"
 
 
 def pause_s(failures: int) -> float:

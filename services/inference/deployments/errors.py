@@ -4,7 +4,8 @@ NotFound
 ├── DeploymentNotFound (where they are served: services.inference.engine.served)
 └── GenerationNotFound
 Conflict
-└── DeploymentChanged
+├── DeploymentChanged
+└── OtherTarget
 PreconditionFailed 412
 """
 
@@ -23,6 +24,13 @@ class DeploymentChanged(Conflict):
 
     title = "Deployment changed meanwhile"
     hint = "read it again, then decide"
+
+
+class OtherTarget(Conflict):
+    """A deployment stays on CPUs, or on fleets, as long as it lives."""
+
+    title = "Deployment of the other kind"
+    hint = "choose another name, or delete this deployment first: then it answers no requests, or its cameras stay as they are"
 
 
 class PreconditionFailed(Problem):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.inference.deployments import converge, follow, heartbeat
+from services.inference.deployments import converge, fleet, follow, heartbeat
 from services.inference.runtime import ServiceLoop, Services
 from shared.kit.idempotency import forget_old_answers
 
@@ -18,6 +18,7 @@ def _forget_answers(services: Services) -> None:
 
 LOOPS: Final = (
     ServiceLoop(name=converge.CONVERGE, every_s=lambda services: services.settings.converge_s, tick=converge.tick),
+    ServiceLoop(name=fleet.ROLL_OUT, every_s=lambda services: services.settings.converge_s, tick=fleet.tick),
     ServiceLoop(name="deployments.follow", every_s=lambda services: services.settings.follow_s, tick=follow.tick),
     ServiceLoop(name="deployments.heartbeat", every_s=_heartbeat_s, tick=heartbeat.tick),
     ServiceLoop(name="idempotency.retention", every_s=lambda _: 900, tick=_forget_answers),

@@ -38,6 +38,24 @@ class Revision(InferenceBase):
     reason: Mapped[str] = mapped_column(String(255))
 
 
+class DeploymentRollout(InferenceBase):
+    """What was asked of the fleet service for one generation. It outlives its deployment until its rollout is stopped."""
+
+    __tablename__ = "deployment_rollouts"
+
+    deployment_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(63))
+    """The rollout's."""
+    rollout_id: Mapped[str | None] = mapped_column(String(64))
+    """null: it may have been made, but no answer has told its id."""
+    returns: Mapped[bool]
+    """The rollout is the one before's, to be rolled back."""
+    step: Mapped[str] = mapped_column(String(16))
+    """RolloutStep."""
+    error: Mapped[str | None] = mapped_column(Text)
+
+
 class Replica(InferenceBase):
     """A process of the service. It is alive while it says so."""
 

@@ -1,21 +1,24 @@
 """Every statement on the tables of deployments."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from services.inference.deployments.domain import Plan, Status, Wanted
+from services.inference.deployments.domain import AnyPlan, FleetPlan, Plan, Status, Wanted, WantedFleet
 from services.inference.deployments.models import Deployment, Replica, ReplicaStatus, Revision
 from shared.contracts.base import new_id
-from shared.contracts.deployments import CpuTarget, ResolvedPart
+from shared.contracts.deployments import DeploymentIn, FleetTarget, ResolvedPart
 from shared.kit.database import db_now, violated
 from shared.kit.pages import PageParams, decode_cursor, encode_cursor
 from shared.kit.problems import InvalidRequest
+
+_SPEC: TypeAdapter[DeploymentIn] = TypeAdapter(DeploymentIn)
 
 
 def find(session: Session, name: str) -> Deployment | None:
@@ -35,26 +38,44 @@ def all_of_them() -> Select[Deployment]:
 
 
 def wanted(session: Session) -> list[Wanted]:
-    """All deployments at their newest generation."""
-    query = select(Deployment, Revision).join(
-        Revision, (Revision.deployment_id == Deployment.id) & (Revision.generation == Deployment.generation)
-    )
+    """All deployments on CPUs at their newest generation."""
     return [
-        Wanted(id=deployment.id, name=deployment.name, generation=revision.generation, plan=plan_of(revision))
-        for deployment, revision in session.execute(query.order_by(Deployment.id))
+        Wanted(id=deployment.id, name=deployment.name, generation=deployment.generation, plan=plan)
+        for deployment, plan in _newest(session)
+        if isinstance(plan, Plan)
     ]
 
 
-def plan_of(revision: Revision) -> Plan:
+def wanted_fleets(session: Session) -> list[WantedFleet]:
+    """All deployments on fleets at their newest generation."""
+    return [
+        WantedFleet(id=deployment.id, name=deployment.name, generation=deployment.generation, spec=plan.spec)
+        for deployment, plan in _newest(session)
+        if isinstance(plan, FleetPlan)
+    ]
+
+
+def _newest(session: Session) -> Iterator[tuple[Deployment, AnyPlan]]:
+    query = select(Deployment, Revision).join(
+        Revision, (Revision.deployment_id == Deployment.id) & (Revision.generation == Deployment.generation)
+    )
+    for deployment, revision in session.execute(query.order_by(Deployment.id)):
+        yield deployment, plan_of(revision)
+
+
+def plan_of(revision: Revision) -> AnyPlan:
     """What the row says."""
+    spec = _SPEC.validate_python(revision.spec)
+    if isinstance(spec, FleetTarget):
+        return FleetPlan(spec=spec)
     return Plan(
-        spec=CpuTarget.model_validate(revision.spec),
+        spec=spec,
         versions=tuple(ResolvedPart.model_validate(part) for part in revision.versions),
         shadow=ResolvedPart.model_validate(revision.shadow) if revision.shadow else None,
     )
 
 
-def create(session: Session, name: str, plan: Plan, *, by: str, reason: str) -> bool:
+def create(session: Session, name: str, plan: AnyPlan, *, by: str, reason: str) -> bool:
     """Make the deployment with its first generation; False if the name is taken, also when two ask at once."""
     identity = new_id()
     values = {"id": identity, "name": name, "generation": 1, "created_at": db_now(session)}
@@ -69,7 +90,7 @@ def create(session: Session, name: str, plan: Plan, *, by: str, reason: str) -> 
     return True
 
 
-def advance(session: Session, deployment_id: str, generation: int, plan: Plan, *, by: str, reason: str) -> bool:
+def advance(session: Session, deployment_id: str, generation: int, plan: AnyPlan, *, by: str, reason: str) -> bool:
     """From ``generation`` to the next; False if the deployment is not there (any more), so that no change is lost."""
     taken = update(Deployment).where(Deployment.id == deployment_id, Deployment.generation == generation)
     moved = session.execute(taken.values(generation=generation + 1).execution_options(synchronize_session=False))
@@ -80,7 +101,7 @@ def advance(session: Session, deployment_id: str, generation: int, plan: Plan, *
     return True
 
 
-def _add_revision(session: Session, deployment_id: str, generation: int, plan: Plan, *, by: str, reason: str) -> None:
+def _add_revision(session: Session, deployment_id: str, generation: int, plan: AnyPlan, *, by: str, reason: str) -> None:
     row = {"deployment_id": deployment_id, "generation": generation, "created_by": by, "reason": reason}
     session.execute(insert(Revision).values(**row, **plan.columns(), created_at=db_now(session)))
 

@@ -6,15 +6,14 @@ from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, status
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from services.inference.deployments import repository, service, views
+from services.inference.deployments import repository, service, settling, views
 from services.inference.deployments.converge import CONVERGE
 from services.inference.deployments.domain import etag_of
-from services.inference.deployments.errors import GenerationNotFound, PreconditionFailed
-from services.inference.deployments.models import Deployment
-from services.inference.deployments.settling import settled
+from services.inference.deployments.errors import GenerationNotFound, OtherTarget, PreconditionFailed
+from services.inference.deployments.fleet import ROLL_OUT
 from services.inference.engine.served import DeploymentNotFound
 from services.inference.registry.errors import ModelsAway
-from services.inference.runtime import ServicesDep
+from services.inference.runtime import Services, ServicesDep
 from shared.contracts.base import NAME_PATTERN
 from shared.contracts.deployments import DeploymentIn, DeploymentOut, RevisionOut, RollbackIn
 from shared.contracts.keys import Scope
@@ -22,7 +21,7 @@ from shared.contracts.pages import Page
 from shared.kit.auth import OperatorActor, requires
 from shared.kit.database import SessionDep
 from shared.kit.idempotency import IdempotencyConflict, OnceDep
-from shared.kit.pages import PageDep, newest_first
+from shared.kit.pages import PageDep
 from shared.kit.problems import InvalidRequest, problem_responses
 
 router = APIRouter(prefix="/v1/deployments", tags=["deployments"])
@@ -34,13 +33,15 @@ DeploymentName = Annotated[str, Path(pattern=NAME_PATTERN)]
 IfMatch = Annotated[
     str | None, Header(max_length=64, description='the ETag of what is to be changed, as `"3"`: 412 if it has changed since')
 ]
-Wait = Annotated[float, Query(ge=0, le=60, description="seconds to wait until it is served everywhere, or has failed")]
+Wait = Annotated[
+    float, Query(ge=0, le=60, description="seconds to wait until it is served everywhere, or has failed; a rollout: has begun")
+]
 
 
 @router.put(
     "/{name}",
     response_model=DeploymentOut,
-    responses=_NEW | problem_responses(InvalidRequest, ModelsAway, PreconditionFailed),
+    responses=_NEW | problem_responses(InvalidRequest, ModelsAway, PreconditionFailed, OtherTarget),
 )
 async def put(
     name: DeploymentName,
@@ -50,29 +51,30 @@ async def put(
     if_match: IfMatch = None,
     wait_s: Wait = 0,
 ) -> Response:
-    """Serve these versions under this name. What is served already makes no new generation.
+    """Serve these versions under this name, or bring this package to a group of cameras. What is so already makes no new
+    generation.
 
     The answer comes before the versions are loaded; `ready` and `replicas` say how far that is. Until a replica has loaded
-    and checked all of them, it serves what it served before.
+    and checked all of them, it serves what it served before. On a fleet, `rollout` says how far it is; a rollout of the
+    generation before that still runs is aborted, and its cameras keep what they have until their turn comes.
     """
     new = await run_in_threadpool(service.put, services, name, body, by=actor.name, if_match=if_match)
-    services.wake(CONVERGE)
-    shown = await settled(services, name, wait_s)
+    _wake(services)
+    shown = await settling.settled(services, name, wait_s)
     code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
     return Response(shown.model_dump_json(), code, {"ETag": etag_of(shown.generation)}, media_type="application/json")
 
 
 @router.get("", response_model=Page[DeploymentOut], dependencies=_VIEWER)
-def list_all(session: SessionDep, services: ServicesDep, page: PageDep) -> Page[DeploymentOut]:
+def list_all(services: ServicesDep, page: PageDep) -> Page[DeploymentOut]:
     """Deployments, newest first."""
-    rows, following = newest_first(session, repository.all_of_them(), Deployment.id, page)
-    return Page(items=views.many(session, services, rows), next_cursor=following)
+    return settling.page(services, page)
 
 
 @router.get("/{name}", response_model=DeploymentOut, dependencies=_VIEWER, responses=problem_responses(DeploymentNotFound))
-def read(name: DeploymentName, session: SessionDep, services: ServicesDep, response: Response) -> DeploymentOut:
-    """One deployment: what it should be, and what each living replica makes of it."""
-    shown = views.one(session, services, service.get(session, name))
+def read(name: DeploymentName, services: ServicesDep, response: Response) -> DeploymentOut:
+    """One deployment: what it should be, and what each living replica or its rollout makes of it."""
+    shown = settling.read(services, name)
     response.headers["ETag"] = etag_of(shown.generation)
     return shown
 
@@ -105,14 +107,15 @@ def rollback(
 ) -> Response:
     """Serve what an earlier generation served, by default the one before, with the very versions that its aliases named then.
 
-    It follows no alias any more, lest it be rolled forward at once.
+    It follows no alias any more, lest it be rolled forward at once. On a fleet, going back by one generation rolls its rollout
+    back: each camera returns to the package that it had before.
     """
     wanted = body or RollbackIn()
 
     def make() -> DeploymentOut:
         return views.one(session, services, service.rollback(session, name, wanted, by=actor.name))
 
-    after.add_task(services.wake, CONVERGE)
+    after.add_task(_wake, services)
     return once.answer(wanted, make, status=status.HTTP_200_OK)
 
 
@@ -125,6 +128,13 @@ def rollback(
 def delete(
     name: DeploymentName, session: SessionDep, services: ServicesDep, after: BackgroundTasks, if_match: IfMatch = None
 ) -> None:
-    """Serve it no more. Requests that are being answered are answered."""
+    """Serve it no more. Requests that are being answered are answered. On a fleet: its rollout is aborted, and cameras stay as
+    they are.
+    """
     service.delete(session, name, if_match=if_match)
-    after.add_task(services.wake, CONVERGE)
+    after.add_task(_wake, services)
+
+
+def _wake(services: Services) -> None:
+    for loop in (CONVERGE, ROLL_OUT):
+        services.wake(loop)

@@ -1,29 +1,33 @@
 """Decisions on deployments."""
 
+from typing import Final
+
 from sqlalchemy.orm import Session
 
 from services.inference.deployments import repository, resolving
-from services.inference.deployments.domain import Plan, etag_of, generation_of
-from services.inference.deployments.errors import DeploymentChanged, GenerationNotFound, PreconditionFailed
+from services.inference.deployments.domain import AnyPlan, FleetPlan, Plan, etag_of, generation_of
+from services.inference.deployments.errors import DeploymentChanged, GenerationNotFound, OtherTarget, PreconditionFailed
 from services.inference.deployments.models import Deployment, Revision
 from services.inference.engine.served import DeploymentNotFound
 from services.inference.runtime import Services
-from shared.contracts.deployments import CpuTarget, RollbackIn
+from shared.contracts.deployments import DeploymentIn, FleetTarget, RollbackIn
+
+_KINDS: Final = {Plan: "CPUs", FleetPlan: "a fleet"}
 
 
-def put(services: Services, name: str, spec: CpuTarget, *, by: str, if_match: str | None) -> bool:
+def put(services: Services, name: str, spec: DeploymentIn, *, by: str, if_match: str | None) -> bool:
     """Make it so, from the commit on; True if the deployment is new.
 
     What it is already makes no new generation. InvalidRequest for references that name nothing, ModelsAway,
-    PreconditionFailed.
+    PreconditionFailed, OtherTarget.
     """
-    plan = resolving.plan(services.store, spec)
+    plan = FleetPlan(spec=spec) if isinstance(spec, FleetTarget) else resolving.plan(services.store, spec)
     services.convergence.forget(name)  # whoever puts the same again has mended what was wrong
     with services.sessions.begin() as session:
         return _put(session, name, plan, by=by, if_match=if_match)
 
 
-def _put(session: Session, name: str, plan: Plan, *, by: str, if_match: str | None) -> bool:
+def _put(session: Session, name: str, plan: AnyPlan, *, by: str, if_match: str | None) -> bool:
     deployment = repository.locked(session, name)
     _check_match(deployment, if_match)
     if deployment is None:
@@ -54,6 +58,15 @@ def delete(session: Session, name: str, *, if_match: str | None) -> None:
     repository.remove(session, deployment.id)
 
 
+def delete_on_cpus(session: Session, name: str) -> None:
+    """Delete what answers requests; a deployment on a fleet is none, so DeploymentNotFound for it as well."""
+    deployment = existing(repository.locked(session, name), name)
+    current = repository.revision(session, deployment.id, deployment.generation)
+    if current is None or not isinstance(repository.plan_of(current), Plan):
+        raise DeploymentNotFound(f"There is no deployment named {name!r} that answers requests.", deployment=name)
+    repository.remove(session, deployment.id)
+
+
 def get(session: Session, name: str) -> Deployment:
     """Raises DeploymentNotFound."""
     return existing(repository.find(session, name), name)
@@ -66,16 +79,19 @@ def existing(deployment: Deployment | None, name: str) -> Deployment:
     return deployment
 
 
-def _change(session: Session, deployment: Deployment, plan: Plan, *, by: str, reason: str) -> None:
+def _change(session: Session, deployment: Deployment, plan: AnyPlan, *, by: str, reason: str) -> None:
     current = repository.revision(session, deployment.id, deployment.generation)
-    if current is not None and _same(current, plan):
+    if current is not None and _same(deployment, current, plan):
         return
     if not repository.advance(session, deployment.id, deployment.generation, plan, by=by, reason=reason):
         raise DeploymentChanged(f"The deployment {deployment.name!r} was changed by somebody else at the same moment.")
 
 
-def _same(current: Revision, plan: Plan) -> bool:
-    return repository.plan_of(current) == plan
+def _same(deployment: Deployment, current: Revision, plan: AnyPlan) -> bool:
+    before = repository.plan_of(current)
+    if type(before) is not type(plan):
+        raise OtherTarget(f"The deployment {deployment.name!r} is on {_KINDS[type(before)]}, not on {_KINDS[type(plan)]}.")
+    return before == plan
 
 
 def _check_match(deployment: Deployment | None, if_match: str | None) -> None:

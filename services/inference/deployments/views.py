@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from services.inference.deployments import repository
+from services.inference.deployments import repository, rollouts
+from services.inference.deployments.domain import Plan, RolloutStep
 from services.inference.deployments.models import Deployment, ReplicaStatus, Revision
+from services.inference.deployments.models import DeploymentRollout as RolloutRow
 from services.inference.runtime import Services
-from shared.contracts.deployments import DeploymentOut, ReplicaOut, ReplicaState, RevisionOut
+from shared.contracts.deployments import DeploymentOut, DeploymentRollout, ReplicaOut, ReplicaState, RevisionOut
 from shared.kit.database import db_now
 
 
@@ -19,11 +22,18 @@ def one(session: Session, services: Services, deployment: Deployment) -> Deploym
 
 
 def many(session: Session, services: Services, deployments: Sequence[Deployment]) -> list[DeploymentOut]:
-    """Deployments in the order given."""
+    """Deployments in the order given. What the fleet service would say of them is left open."""
     living = repository.living(session, db_now(session) - timedelta(seconds=services.settings.replica_alive_s))
     newest = repository.newest_revisions(session, deployments)
     statuses = repository.statuses(session, deployments)
-    return [_shown(services, each, newest[each.id], _replicas(each, living, statuses[each.id])) for each in deployments]
+    asked = rollouts.of_newest(session, deployments)
+    shown = []
+    for each in deployments:
+        if isinstance(repository.plan_of(newest[each.id]), Plan):
+            shown.append(_on_cpus(services, each, newest[each.id], _replicas(each, living, statuses[each.id])))
+        else:
+            shown.append(_on_fleet(each, newest[each.id], asked.get(each.id)))
+    return shown
 
 
 def revision(row: Revision) -> RevisionOut:
@@ -37,24 +47,41 @@ def revision(row: Revision) -> RevisionOut:
     )
 
 
-def _shown(services: Services, deployment: Deployment, newest: Revision, replicas: list[ReplicaOut]) -> DeploymentOut:
+def _on_cpus(services: Services, deployment: Deployment, newest: Revision, replicas: list[ReplicaOut]) -> DeploymentOut:
     return DeploymentOut(
-        name=deployment.name,
-        generation=newest.generation,
-        **_plan(newest),
-        created_at=deployment.created_at,
-        updated_at=newest.created_at,
-        updated_by=newest.created_by,
-        reason=newest.reason,
+        **_head(deployment, newest),
         replicas=replicas,
         ready=bool(replicas) and all(replica.state is ReplicaState.READY for replica in replicas),
         shadow_report=services.shadows.report(deployment.name, newest.generation),
     )
 
 
-def _plan(row: Revision) -> dict[str, object]:
+def _on_fleet(deployment: Deployment, newest: Revision, asked: RolloutRow | None) -> DeploymentOut:
+    if asked is None:
+        rollout = DeploymentRollout(reason="The fleet service has not been asked yet.")
+    else:
+        begun = asked.step == RolloutStep.BEGUN
+        rollout = DeploymentRollout(id=asked.rollout_id, returns=asked.returns, begun=begun, error=asked.error)
+    return DeploymentOut(**_head(deployment, newest), rollout=rollout, ready=False)
+
+
+def _head(deployment: Deployment, newest: Revision) -> dict[str, Any]:
+    return {
+        "name": deployment.name,
+        "generation": newest.generation,
+        **_plan(newest),
+        "created_at": deployment.created_at,
+        "updated_at": newest.created_at,
+        "updated_by": newest.created_by,
+        "reason": newest.reason,
+    }
+
+
+def _plan(row: Revision) -> dict[str, Any]:
     plan = repository.plan_of(row)
-    return {"spec": plan.spec, "versions": list(plan.versions), "shadow": plan.shadow}
+    if isinstance(plan, Plan):
+        return {"spec": plan.spec, "versions": list(plan.versions), "shadow": plan.shadow}
+    return {"spec": plan.spec, "versions": []}
 
 
 def _replicas(

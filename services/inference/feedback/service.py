@@ -15,7 +15,7 @@ from services.inference.feedback.pictures import read_mask, upright
 from services.inference.runtime import Services
 from services.inference.segmentation.windows import window_of
 from shared.contracts.feedback import FeedbackIn
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.blobs import BlobStore
 from shared.kit.database import db_now
 from shared.picosam.data import rle

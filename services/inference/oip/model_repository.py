@@ -16,7 +16,7 @@ from services.inference.oip import versions
 from services.inference.registry.errors import ModelsAway, ModelUnknown
 from services.inference.runtime import Services
 from shared.contracts.base import NAME_PATTERN
-from shared.contracts.deployments import CpuTarget, ReplicaState, Traffic
+from shared.contracts.deployments import CpuTarget, FleetTarget, ReplicaState, Traffic
 from shared.kit.problems import BadRequest, Conflict
 
 log = structlog.get_logger(__name__)
@@ -98,6 +98,8 @@ async def unload(services: Services, name: str) -> None:
 def _spec(services: Services, name: str, version: str | None) -> CpuTarget:
     with suppress(DeploymentNotFound):
         spec = read(services, name).spec
+        if isinstance(spec, FleetTarget):
+            raise NotLoaded(f"{name} is a deployment on {spec.target}: cameras run it, and no request is answered.")
         return spec if version is None else spec.model_copy(update={"versions": [Traffic(model=f"{name}/{version}")]})
     reference = f"{name}/{version}" if version is not None else _chosen(services, name)
     return CpuTarget(versions=[Traffic(model=reference)])
@@ -114,4 +116,4 @@ def _chosen(services: Services, name: str) -> str:
 
 def _delete(services: Services, name: str) -> None:
     with services.sessions.begin() as session:
-        service.delete(session, name, if_match=None)
+        service.delete_on_cpus(session, name)

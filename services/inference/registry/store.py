@@ -14,12 +14,13 @@ from services.inference.registry.errors import ModelsAway, ModelUnknown, NotServ
 from shared.client.connecting import ClientFactory
 from shared.client.errors import ClientError, NotReachable, ProblemError
 from shared.contracts.base import Digest, digest_of_file
-from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, ModelOut, VersionOut
 from shared.contracts.serving import CONFIG_FILE, NETWORK_DIGEST_TAG, NETWORK_FILE, SERVING_FILE
+from shared.contracts.tags import PACKAGE_TAG, PARENT_VERSION_TAG
 from shared.kit.cache import Cache
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # with all that a job can be told behind them: a start with all models in the cache need not import them
     from shared.client.sdk import PicofleetClient
+    from shared.contracts.models import ModelOut, VersionOut
 
 log = structlog.get_logger(__name__)
 
@@ -59,12 +60,12 @@ class ModelStore:
             _require_network(model, self._version(model))
         return model
 
-    def registered(self) -> list[ModelOut]:
+    def registered(self) -> "list[ModelOut]":
         """All models of the registry. ModelsAway."""
         with self._asking("The list of models") as client:
             return list(client.models.list())
 
-    def registered_model(self, name: str) -> ModelOut:
+    def registered_model(self, name: str) -> "ModelOut":
         """One of them. ModelUnknown, ModelsAway."""
         with self._asking(name) as client:
             return client.models.get(name)
@@ -111,7 +112,7 @@ class ModelStore:
         (folder / _VERSION_FILE).write_text(stored.model_dump_json())
         log.info("model.fetched", model=model, digest=found)
 
-    def _version(self, model: str) -> VersionOut:
+    def _version(self, model: str) -> "VersionOut":
         name, _, number = model.rpartition("/")
         with self._asking(model) as client:
             return client.models.version(name, int(number))
@@ -129,7 +130,7 @@ class ModelStore:
             raise ModelsAway(f"{reference} cannot be fetched: {exc}") from exc
 
 
-def _require_network(model: str, version: VersionOut) -> None:
+def _require_network(model: str, version: "VersionOut") -> None:
     if PACKAGE_TAG not in version.tags and NETWORK_FILE in version.artifacts:
         return
     parent = version.tags.get(PARENT_VERSION_TAG)

@@ -3,7 +3,7 @@
 import math
 
 from shared.contracts.segmentation import Everything, Prompt
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.problems import InvalidRequest
 from shared.picosam.prompt import Shape, Window, box_window, point_window, share_of_width
 

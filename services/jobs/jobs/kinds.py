@@ -23,9 +23,9 @@ from shared.contracts.jobs import (
     Submission,
     TrainingSubmission,
 )
-from shared.contracts.models import PACKAGE_TAG, QUANTIZATION_TAG
 from shared.contracts.packaging import GoldenWindows
 from shared.contracts.quantization import Calibration
+from shared.contracts.tags import PACKAGE_TAG, QUANTIZATION_TAG
 from shared.kit.blobs import BlobStore
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.jobs.models import repository, service
 from services.jobs.models.domain import REFERENCE_RULE, Kind, Reference
 from services.jobs.models.errors import RegistryAway, RegistryRefused
-from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
+from shared.contracts.tags import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.contracts.worker import ModelGrant
 from shared.kit.mlflow_api import MlflowApi, MlflowAway, MlflowMissing, MlflowRefused
 from shared.kit.problems import InvalidRequest, Problem

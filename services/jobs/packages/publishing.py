@@ -16,9 +16,9 @@ from services.jobs.packages.models import Package
 from services.jobs.packages.signer import Signer
 from shared.contracts.base import Digest
 from shared.contracts.jobs import JobOutput
-from shared.contracts.models import PACKAGE_TAG, RELEASE_TAG
 from shared.contracts.packages import PackageManifest
 from shared.contracts.packaging import PackagingSpec
+from shared.contracts.tags import PACKAGE_TAG, RELEASE_TAG
 from shared.contracts.worker import MadePackage
 from shared.kit.blobs import BlobStore
 from shared.kit.packages import signing, tars

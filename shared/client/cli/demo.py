@@ -1,4 +1,4 @@
-"""`picofleet demo`: the whole way once: train, distil, evaluate, quantize, package as one pipeline, then serve."""
+"""`picofleet demo`: the whole way once: train, distil, evaluate, quantize, package as one pipeline; serve, and roll out."""
 
 import signal
 import time
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from shared.client.cli.common import Globals, Interrupted, checked, escaped, out, plain
+from shared.client.cli.demo_fleet import roll_out
 from shared.client.cli.demo_package import converter_is_there, keep_package
 from shared.client.cli.demo_serving import serve_and_try
 from shared.client.cli.evaluation_view import show_evaluation
@@ -89,12 +90,12 @@ def demo(
     data: DataOption = None,
 ) -> None:
     """One pipeline: train a model, distil a second one from a teacher, evaluate both, quantize, make a signed package; then
-    serve the second one and segment an image with it.
+    serve the second one, segment an image with it, and roll the package out to simulated cameras.
 
     Starts the platform, registers images, runs the pipeline, shows both models' figures side by side, deploys the second
     model, draws what it sees in an image of the validation split, and stops the platform (unless it was up before). Real
     images come from the folder PICOFLEET_DATA; without it the built-in generator makes some. Sony's converter, which the
-    package needs, is installed if its licence is accepted; without it the demo ends without a package.
+    package needs, is installed if its licence is accepted; without it the demo ends without a package and without cameras.
 
       picofleet demo
       picofleet demo --samples 2000 --keep
@@ -127,7 +128,7 @@ def _run(home: "Home", data: Path | None, images: int, wishes: Wishes, keep: boo
         with state_table() as on_state:
             up = platform.up(home, dataset_roots=[data] if data else [], on_state=on_state)
         console.print(f"Platform {'started in ' + format(up.seconds, '.0f') + ' s' if up.started else 'was up already'}.")
-        with PicofleetClient(up.jobs_url, home.admin_key.read_text().strip(), inference_url=up.inference_url) as client:
+        with _client(up) as client:
             _require_roots(up, source, data)
             pipeline = _pipeline(client, console, source, wishes)
             return _show(client, console, up, pipeline, begun)
@@ -139,6 +140,11 @@ def _run(home: "Home", data: Path | None, images: int, wishes: Wishes, keep: boo
     finally:
         if up is not None and up.started:
             _leave(home, up, console, keep=keep)
+
+
+def _client(up: "Up") -> PicofleetClient:
+    key = up.home.admin_key.read_text().strip()
+    return PicofleetClient(up.jobs_url, key, inference_url=up.inference_url, fleet_url=up.fleet_url)
 
 
 def _require_roots(up: "Up", source: DemoData, data: Path | None) -> None:
@@ -243,9 +249,18 @@ def _show(client: PicofleetClient, console: Console, up: "Up", pipeline: Pipelin
     packaged = f" {keep_package(client, console, steps['package'], folder)}" if "package" in steps else ""
     small = f" {_quantized(steps['quantize'])}" if "quantize" in steps else ""
     served = serve_and_try(client, console, pipeline, folder)
+    rolled_out = _rolled_out(client, console, steps.get("package"))
     console.print()
     shown = " ".join(f"{name} {evaluated.result[name]:.3f}" for name in ("miou_96", "miou_96_pad") if name in evaluated.result)
-    return f"demo ok: {shown} model {second}{small}{packaged} {served} time {clock(time.monotonic() - begun)}"
+    return f"demo ok: {shown} model {second}{small}{packaged} {served}{rolled_out} time {clock(time.monotonic() - begun)}"
+
+
+def _rolled_out(client: PicofleetClient, console: Console, packaging: StepOut | None) -> str:
+    """The words for the demo's last line; none without a package."""
+    if packaging is None:
+        console.print("No package was made, so nothing is rolled out to cameras.")
+        return ""
+    return f" {roll_out(client, console, packaging)}"
 
 
 def _quantized(step: StepOut) -> str:

@@ -1,6 +1,6 @@
 """Deployments as a person reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -9,13 +9,27 @@ from rich.text import Text
 from shared.client.cli.common import age, err, escaped, table
 from shared.client.cli.segment_view import bar
 from shared.client.sdk import PicofleetClient
-from shared.contracts.deployments import DeploymentOut, ReplicaOut, ReplicaState, ResolvedPart, ShadowReport
+from shared.contracts.deployments import (
+    CpuTarget,
+    DeploymentOut,
+    DeploymentRollout,
+    FleetTarget,
+    ReplicaOut,
+    ReplicaState,
+    ResolvedPart,
+    RevisionOut,
+    ShadowReport,
+)
+from shared.contracts.rollouts import ActionState, RolloutState
 
 _COLOURS: Final = {ReplicaState.READY: "green", ReplicaState.LOADING: "yellow", ReplicaState.FAILED: "red"}
+_ROLLOUT_COLOURS: Final = {RolloutState.FINISHED: "green", RolloutState.ABORTED: "red", RolloutState.ROLLED_BACK: "red"}
 
 
 def followed(client: PicofleetClient, made: DeploymentOut, wait_s: float) -> DeploymentOut:
-    """The deployment once it is served; says on the way what the replicas do, each thing once."""
+    """The deployment once it is served, or its rollout has begun; says on the way what the replicas do, each thing once."""
+    if made.rollout is not None:
+        return client.deployments.wait_begun(made.name, wait_s=wait_s)
     told: set[str] = set()
 
     def tell(found: DeploymentOut) -> None:
@@ -35,10 +49,19 @@ def parts_in_words(parts: Sequence[ResolvedPart]) -> str:
     return escaped(", ".join(f"{part.model} {part.percent} %" for part in parts))
 
 
+def contents_in_words(found: DeploymentOut | RevisionOut) -> str:
+    """What is in use: the parts, or the package and whose cameras have it."""
+    if isinstance(found.spec, FleetTarget):
+        return escaped(f"{found.spec.package} on {found.spec.target}")
+    return parts_in_words(found.versions)
+
+
 def state_of(found: DeploymentOut) -> str:
     """In one word."""
     if found.ready:
         return "[green]ready[/green]"
+    if found.rollout is not None:
+        return _state_of_rollout(found.rollout)
     if any(replica.state is ReplicaState.FAILED for replica in found.replicas):
         return "[red]failed[/red]"
     return "[yellow]loading[/yellow]" if found.replicas else "[yellow]no replica[/yellow]"
@@ -46,19 +69,56 @@ def state_of(found: DeploymentOut) -> str:
 
 def show_deployment(found: DeploymentOut) -> Group:
     """All of it."""
-    spec = found.spec
     head = f"[bold]{escaped(found.name)}[/bold]  generation {found.generation}  {state_of(found)}"
     why = Text(f"{found.reason}, by {found.updated_by}, {age(found.updated_at)} ago", style="dim")
-    settings = f"target {spec.target}, queue {spec.max_queue}, deadline {spec.deadline_ms} ms" + _extras(found)
-    shown: list[RenderableType] = [Text.from_markup(head), why, Text(settings, style="dim"), Text(), _traffic(found)]
+    rest = _on_fleet(found, found.spec) if isinstance(found.spec, FleetTarget) else _on_cpus(found, found.spec)
+    return Group(Text.from_markup(head), why, *rest)
+
+
+def _on_cpus(found: DeploymentOut, spec: CpuTarget) -> list[RenderableType]:
+    settings = f"target {spec.target}, queue {spec.max_queue}, deadline {spec.deadline_ms} ms" + _extras(spec)
+    shown: list[RenderableType] = [Text(settings, style="dim"), Text(), _traffic(found)]
     shown += [Text(), _replicas(found.replicas)]
     if found.shadow_report is not None:
         shown += [Text(), Text(_agreement(found.shadow_report))]
-    return Group(*shown)
+    return shown
 
 
-def _extras(found: DeploymentOut) -> str:
-    spec = found.spec
+def _on_fleet(found: DeploymentOut, spec: FleetTarget) -> list[RenderableType]:
+    settings = f"target {spec.target}, package {spec.package}, {len(spec.phases)} phases, on failure: {spec.on_failure}"
+    shown: list[RenderableType] = [Text(settings, style="dim"), Text()]
+    return shown + (_rollout(found.rollout) if found.rollout is not None else [])
+
+
+def _state_of_rollout(rollout: DeploymentRollout) -> str:
+    if not rollout.begun:
+        return "[yellow]waiting[/yellow]" if rollout.error is None else "[red]cannot begin[/red]"
+    if rollout.state is None:
+        return "[yellow]unknown[/yellow]"
+    return f"[{_ROLLOUT_COLOURS.get(rollout.state, 'yellow')}]{rollout.state.value}[/]"
+
+
+def _rollout(rollout: DeploymentRollout) -> list[RenderableType]:
+    verb = "is rolled back" if rollout.returns else "carries it out"
+    lines = [f"rollout {rollout.id} {verb}" if rollout.id else "no rollout yet", rollout.error or rollout.reason]
+    shown: list[RenderableType] = [Text(line) for line in lines if line]
+    if rollout.phases:
+        rows = [
+            [str(phase.number), phase.state.value, str(phase.cameras), counts_in_words(phase.counts)]
+            for phase in rollout.phases
+        ]
+        shown += [Text(), table(["phase", "state", "cameras", "of these"], rows)]
+    if any(rollout.restores.values()):
+        shown.append(Text(f"returns: {counts_in_words(rollout.restores)}"))
+    return shown
+
+
+def counts_in_words(counts: Mapping[ActionState, int]) -> str:
+    """As ``48 running, 2 failed``, in the order of the states; without what is none."""
+    return ", ".join(f"{counts[state]} {state.value}" for state in ActionState if counts.get(state))
+
+
+def _extras(spec: CpuTarget) -> str:
     extras = {
         "follows its aliases": spec.follow_aliases,
         f"{spec.parallel} at the same time": spec.parallel,

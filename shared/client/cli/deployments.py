@@ -1,10 +1,11 @@
-"""`picofleet deployments`: names under which model versions are in use."""
+"""`picofleet deployments`: names under which model versions are in use, on CPUs or on cameras."""
 
 import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic import TypeAdapter
 
 from shared.client.cli.common import (
     JsonFlag,
@@ -21,15 +22,15 @@ from shared.client.cli.common import (
     print_json,
     show_list,
 )
-from shared.client.cli.completion import complete_deployment, complete_model
-from shared.client.cli.deployment_view import followed, parts_in_words, show_deployment, state_of
+from shared.client.cli.completion import complete_deployment, complete_fleet_package, complete_group, complete_model
+from shared.client.cli.deployment_view import contents_in_words, followed, show_deployment, state_of
 from shared.client.errors import Unusable
-from shared.contracts.deployments import CpuTarget, DeploymentIn, DeploymentOut, Engine
+from shared.contracts.deployments import FLEET, CpuTarget, DeploymentIn, DeploymentOut, Engine, FleetTarget
 
-app = typer.Typer(no_args_is_help=True, help="Deployments: names under which model versions are in use.")
+app = typer.Typer(no_args_is_help=True, help="Deployments: names under which model versions are in use, on CPUs or on cameras.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As default.", autocompletion=complete_deployment)]
-WaitFlag = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is served.")]
+WaitFlag = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is served, or its rollout has begun.")]
 WaitLimit = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="With --wait: at most so long.")]
 LONGEST_SPEC: Final = 1 << 20
 _HELP: Final = "See `picofleet deployments put --help`; `deployments show NAME --json` has every field."
@@ -41,7 +42,7 @@ def list_deployments(ctx: typer.Context, limit: LimitOption = 50, as_json: JsonF
 
     def row(found: DeploymentOut) -> list[str]:
         shadow = escaped(found.shadow.model) if found.shadow else ""
-        cells = [escaped(found.name), str(found.generation), parts_in_words(found.versions), shadow, state_of(found)]
+        cells = [escaped(found.name), str(found.generation), contents_in_words(found), shadow, state_of(found)]
         return [*cells, age(found.updated_at)]
 
     empty = "No deployments. Make one: `picofleet deployments put default NAME/VERSION`."
@@ -51,7 +52,7 @@ def list_deployments(ctx: typer.Context, limit: LimitOption = 50, as_json: JsonF
 
 @app.command("show")
 def show(ctx: typer.Context, name: NameArgument, as_json: JsonFlag = False) -> None:
-    """Show one deployment: its parts of the traffic, its replicas, and how its shadow agrees."""
+    """Show one deployment: its parts of the traffic, its replicas, and how its shadow agrees; or how its rollout stands."""
     found = client(ctx).deployments.get(name)
     if as_json:
         print_json(found)
@@ -82,6 +83,14 @@ def put(
         typer.Option(min=1, max=256, help="Networks at the same time; default: one per processor."),
     ] = None,
     max_batch: Annotated[int | None, typer.Option(min=0, max=64, help="Windows of several requests in one run.")] = None,
+    fleet: Annotated[
+        str | None,
+        typer.Option(metavar="GROUP", help="On its cameras, by a rollout, instead of on CPUs.", autocompletion=complete_group),
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="LINE/RELEASE", help="With --fleet: as picosam2/3.", autocompletion=complete_fleet_package),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The whole specification as JSON, instead of options.")
     ] = None,
@@ -94,6 +103,7 @@ def put(
     picofleet deployments put default picosam2/3
     picofleet deployments put default picosam2/3 picosam2.int8@champion=10 --follow
     picofleet deployments put default picosam2/3 --shadow picosam2/4
+    picofleet deployments put gate --fleet berlin --package picosam2/3
     picofleet deployments put default --file spec.json
     """
     options = {
@@ -103,10 +113,16 @@ def put(
         "shadow": None if shadow is None else _part(shadow, engine),
     }
     given = {key: value for key, value in options.items() if value is not None}
+    is_on_cpus = bool(versions or given or engine is not None)
+    spec: DeploymentIn
     if file is not None:
-        if versions or given or engine is not None:
+        if is_on_cpus or fleet is not None or package is not None:
             raise UsageError("--file holds all of it.", hint="Leave out the versions and the other options.")
         spec = _from_file(file)
+    elif fleet is not None or package is not None:
+        if is_on_cpus or fleet is None or package is None:
+            raise UsageError("A fleet needs --fleet and --package, and nothing else.", hint="Phases and limits: with --file.")
+        spec = checked(lambda: FleetTarget(target=f"{FLEET}{fleet}", package=package), _HELP)
     else:
         spec = checked(lambda: CpuTarget.model_validate({"versions": _parts(versions or [], engine)} | given), _HELP)
     _show_made(ctx, client(ctx).deployments.put(name, spec), wait_s=timeout if wait else None, as_json=as_json)
@@ -121,7 +137,7 @@ def rollback(
     timeout: WaitLimit = 120,
     as_json: JsonFlag = False,
 ) -> None:
-    """Serve again what was served before.
+    """Serve again what was served before. On a fleet, each camera returns to the package that it had before.
 
     picofleet deployments rollback default
     """
@@ -138,7 +154,7 @@ def revisions(ctx: typer.Context, name: NameArgument, limit: LimitOption = 20, a
         columns,
         lambda found: [
             str(found.generation),
-            parts_in_words(found.versions),
+            contents_in_words(found),
             escaped(found.shadow.model) if found.shadow else "",
             escaped(found.reason),
             escaped(found.created_by),
@@ -150,7 +166,7 @@ def revisions(ctx: typer.Context, name: NameArgument, limit: LimitOption = 20, a
 
 @app.command("rm")
 def remove(ctx: typer.Context, name: NameArgument, yes: YesFlag = False) -> None:
-    """Stop serving under this name. The models stay in the registry."""
+    """Stop serving under this name. The models stay in the registry, and cameras as they are; a running rollout is aborted."""
     confirm(f"Stop serving {name}?", yes=yes)
     client(ctx).deployments.delete(name)
     err().print("Removed.")
@@ -162,7 +178,9 @@ def _show_made(ctx: typer.Context, made: DeploymentOut, *, wait_s: float | None,
     if as_json:
         print_json(made)
     else:
-        out().print(f"{escaped(made.name)} generation {made.generation}: {parts_in_words(made.versions)}")
+        out().print(f"{escaped(made.name)} generation {made.generation}: {contents_in_words(made)}")
+        if made.rollout is not None and made.rollout.id is not None:
+            out().print(f"  picofleet rollouts watch {escaped(made.rollout.id)}")
 
 
 def _parts(versions: list[str], engine: Engine | None) -> list[dict[str, Any]]:
@@ -192,4 +210,4 @@ def _from_file(file: Path) -> DeploymentIn:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as exc:
         raise Unusable(f"{file} is no JSON: {exc}") from exc
-    return checked(lambda: CpuTarget.model_validate(content), _HELP)
+    return checked(lambda: TypeAdapter[DeploymentIn](DeploymentIn).validate_python(content), _HELP)

@@ -7,7 +7,7 @@ import typer
 
 from shared.client.cli.common import JsonFlag, UsageError, err, escaped, out, print_json, table
 from shared.client.errors import Unusable
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 
 if TYPE_CHECKING:
     from shared.picosam.predictions import Scored

@@ -10,18 +10,24 @@ import typer
 from shared.client.cli import (
     admin,
     cache,
+    cameras,
     datasets,
     demo,
     deployments,
     evaluate,
+    fleet_packages,
+    groups,
     jobs,
     models,
     package,
     packaging,
     pipelines,
     platform,
+    provisioning,
     quantize,
+    rollouts,
     segment,
+    simulate,
     submit,
     sweeps,
     teachers,
@@ -56,6 +62,12 @@ app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
 app.command(rich_help_panel="Serving")(segment.segment)
 app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
+app.add_typer(cameras.app, name="cameras", rich_help_panel="Fleet")
+cameras.app.command("simulate")(simulate.simulate)
+app.add_typer(groups.app, name="groups", rich_help_panel="Fleet")
+app.add_typer(provisioning.app, name="provisioning-tokens", rich_help_panel="Fleet")
+app.add_typer(fleet_packages.app, name="fleet-packages", rich_help_panel="Fleet")
+app.add_typer(rollouts.app, name="rollouts", rich_help_panel="Fleet")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")
@@ -87,6 +99,10 @@ def options(
             help="Inference service; default: the embedded platform's, else as --url.",
         ),
     ] = None,
+    fleet_url: Annotated[
+        str | None,
+        typer.Option(envvar="PICOFLEET_FLEET_URL", help="Fleet service; default: the embedded platform's, else as --url."),
+    ] = None,
     home: Annotated[
         Path | None, typer.Option(envvar="PICOFLEET_HOME", help="Folder of the embedded platform; default: ~/.picofleet.")
     ] = None,
@@ -102,7 +118,7 @@ def options(
       picofleet datasets register shapes --generator
       picofleet jobs submit training --train shapes/train --validation shapes/val --watch
     """
-    ctx.obj = Globals(home or default_home(), url, api_key, inference_url)
+    ctx.obj = Globals(home or default_home(), url, api_key, inference_url, fleet_url)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

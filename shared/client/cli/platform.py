@@ -30,8 +30,8 @@ DataOption = Annotated[Path | None, typer.Option(envvar="PICOFLEET_DATA", hidden
 def up(ctx: typer.Context, data_root: RootsOption = None, data: DataOption = None, as_json: JsonFlag = False) -> None:
     """Start the platform on this machine and wait until all of it works. Harmless if it is up.
 
-    Redis, MLflow, the jobs service, the inference service and a worker: on the loopback interface alone, restarted
-    when they die.
+    Redis, MLflow, the jobs service, the inference service, the fleet service and a worker: on the loopback interface
+    alone, restarted when they die.
 
       picofleet up
       picofleet up --data-root /data/images
@@ -45,7 +45,7 @@ def up(ctx: typer.Context, data_root: RootsOption = None, data: DataOption = Non
     with state_table(quiet=as_json) as on_state:
         platform = start(home, dataset_roots=roots, on_state=on_state)
     if as_json:
-        names = ("jobs_url", "inference_url", "inference_grpc", "mlflow_url")
+        names = ("jobs_url", "inference_url", "inference_grpc", "fleet_url", "mlflow_url")
         urls = {name: getattr(platform, name) for name in names}
         print_json({"home": home.path} | urls | {"admin_key_file": home.admin_key, "started": platform.started})
         return
@@ -53,6 +53,7 @@ def up(ctx: typer.Context, data_root: RootsOption = None, data: DataOption = Non
     console.print("Picofleet is up." if platform.started else "Picofleet was up already.")
     console.print(f"  REST API    {platform.jobs_url}/docs")
     console.print(f"  Inference   {platform.inference_url}/docs, gRPC {platform.inference_grpc}")
+    console.print(f"  Fleet       {platform.fleet_url}/docs")
     console.print(f"  MLflow      {platform.mlflow_url}")
     console.print(f"  admin key   {escaped(str(home.admin_key))}")
     console.print(f"  logs        {escaped(str(home.logs))}")

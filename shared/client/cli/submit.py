@@ -20,7 +20,7 @@ from shared.client.files import file_digest
 from shared.contracts.datasets import DatasetSelection
 from shared.contracts.distillation import PUBLISHED_CHECKPOINTS, TeacherView
 from shared.contracts.jobs import DistillationSubmission, EvaluationSubmission, JobOut, Submission, TrainingSubmission
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 
 app = typer.Typer(no_args_is_help=True, help="Queue a job.")
 S = TypeVar("S", bound=Submission)

@@ -8,7 +8,15 @@ from urllib.parse import quote
 from shared.client.errors import DeploymentFailed, ProblemError
 from shared.client.resources.pages import every
 from shared.client.transport import Transport, parsed
-from shared.contracts.deployments import DeploymentIn, DeploymentOut, ReplicaOut, ReplicaState, RevisionOut, RollbackIn
+from shared.contracts.deployments import (
+    DeploymentIn,
+    DeploymentOut,
+    DeploymentRollout,
+    ReplicaOut,
+    ReplicaState,
+    RevisionOut,
+    RollbackIn,
+)
 
 POLL_S: Final = 0.25
 
@@ -37,7 +45,9 @@ class Deployments:
             raise
 
     def put(self, name: str, spec: DeploymentIn, *, wait_s: float | None = None) -> DeploymentOut:
-        """Make the deployment what ``spec`` says. With ``wait_s``: and wait until it is served, as ``wait_ready`` does."""
+        """Make the deployment what ``spec`` says: a ``CpuTarget`` or a ``FleetTarget``. With ``wait_s``: and wait until it is
+        served, or its rollout finished, as ``wait_ready`` does.
+        """
         made = parsed(DeploymentOut, self._transport.call("PUT", _path(name), body=spec))
         return made if wait_s is None else self.wait_ready(name, wait_s=wait_s)
 
@@ -51,28 +61,64 @@ class Deployments:
         return every(self._transport, f"{_path(name)}/revisions", RevisionOut, limit=limit)
 
     def delete(self, name: str) -> None:
-        """Stop serving under this name."""
+        """Stop serving under this name. On a fleet its rollout is aborted, and cameras stay as they are."""
         self._transport.call("DELETE", _path(name))
 
     def wait_ready(
         self, name: str, *, wait_s: float = 120.0, on_poll: Callable[[DeploymentOut], None] | None = None
     ) -> DeploymentOut:
-        """Wait until every living replica serves the newest generation.
+        """Wait until every living replica serves the newest generation or, on a fleet, until its rollout is finished.
 
-        DeploymentFailed with the replica's words if one cannot, or after ``wait_s``: what was served before goes on.
+        DeploymentFailed with the replica's words if one cannot, or after ``wait_s``: what was served before goes on. Likewise
+        if the rollout cannot begin, or is aborted or rolled back.
         """
+        return self._wait(name, lambda found: found.ready, wait_s, on_poll)
+
+    def wait_begun(
+        self, name: str, *, wait_s: float = 120.0, on_poll: Callable[[DeploymentOut], None] | None = None
+    ) -> DeploymentOut:
+        """Wait until the fleet service has the rollout of the newest generation; DeploymentFailed if it does not take it."""
+        return self._wait(name, lambda found: found.rollout is not None and found.rollout.begun, wait_s, on_poll)
+
+    def _wait(
+        self,
+        name: str,
+        is_there: Callable[[DeploymentOut], bool],
+        wait_s: float,
+        on_poll: Callable[[DeploymentOut], None] | None,
+    ) -> DeploymentOut:
         begun = time.monotonic()
         while True:
             found = self.get(name)
             if on_poll is not None:
                 on_poll(found)
-            if found.ready:
+            if is_there(found):
                 return found
             waited = time.monotonic() - begun
-            failed = next((each for each in found.replicas if each.state is ReplicaState.FAILED), None)
-            if waited >= wait_s or failed is not None:
-                raise _failure(found, failed, waited)
+            if found.rollout is not None:
+                _check_rollout(found, found.rollout, waited, wait_s)
+            else:
+                _check_replicas(found, waited, wait_s)
             time.sleep(POLL_S)
+
+
+def _check_replicas(found: DeploymentOut, waited_s: float, wait_s: float) -> None:
+    failed = next((each for each in found.replicas if each.state is ReplicaState.FAILED), None)
+    if waited_s >= wait_s or failed is not None:
+        raise _failure(found, failed, waited_s)
+
+
+def _check_rollout(found: DeploymentOut, rollout: DeploymentRollout, waited_s: float, wait_s: float) -> None:
+    if rollout.error is not None:
+        hint = f"It is tried again. See `picofleet deployments show {found.name}`."
+        raise DeploymentFailed(f"The rollout of {found.name} cannot begin: {rollout.error}", hint=hint)
+    if rollout.has_ended_otherwise:
+        hint = f"See `picofleet rollouts show {rollout.id}`."
+        raise DeploymentFailed(f"The rollout of {found.name} is {rollout.state}: {rollout.reason}", hint=hint)
+    if waited_s >= wait_s:
+        there = str(rollout.state or "in an unknown state") if rollout.begun else "still being made"
+        hint = f"It goes on by itself. See `picofleet deployments show {found.name}`."
+        raise DeploymentFailed(f"The rollout of {found.name} is {there} after {waited_s:.0f} s.", hint=hint)
 
 
 def _failure(found: DeploymentOut, failed: ReplicaOut | None, waited_s: float) -> DeploymentFailed:

@@ -11,6 +11,7 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from pydantic import ValidationError
 
 from shared.contracts.packages import TrustedKey, TrustedKeys
@@ -40,6 +41,14 @@ def generate(path: Path) -> TrustedKey:
 
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in ``path``. KeyFileRefused if others than its owner can read it, or if it is no P-256 key."""
+    key = pem_private_key(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise KeyFileRefused(f"{path} holds no ECDSA P-256 key")
+    return key
+
+
+def pem_private_key(path: Path) -> PrivateKeyTypes:
+    """The private key in ``path``, of whatever kind. KeyFileRefused if others than its owner can read it."""
     try:
         mode = path.stat().st_mode
         content = path.read_bytes() if path.stat().st_size <= MAX_KEY_BYTES else b""
@@ -49,12 +58,9 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
         hint = f"Say `chmod 600 {path}`, and make a new key if others may have read this one."
         raise KeyFileRefused(f"{path} can be read by others (mode {stat.S_IMODE(mode):o})", hint=hint)
     try:
-        key = serialization.load_pem_private_key(content, password=None)
+        return serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise KeyFileRefused(f"{path} holds no private key without a password") from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise KeyFileRefused(f"{path} holds no ECDSA P-256 key")
-    return key
 
 
 def public_key(pem: str, *, name: str) -> ec.EllipticCurvePublicKey:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data import rle
 from shared.picosam.data.errors import DataError, DatasetChanged, DatasetGone
 from shared.picosam.data.images import ImageProblem, decode_rgb, read_bytes, resolve_inside

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.baselines import Draw
 from shared.picosam.confidence import soft_iou
 from shared.picosam.data.shard_files import ShardReader

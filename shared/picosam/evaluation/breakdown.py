@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam import figures
 from shared.picosam.data.shard_files import ShardReader
 from shared.picosam.evaluation.answers import Answers, Bits

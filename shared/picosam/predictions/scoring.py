@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam import figures
 from shared.picosam.data.lvis import Federation
 from shared.picosam.data.manifest import Rle

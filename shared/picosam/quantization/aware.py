@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.contracts.quantization import Qat
-from shared.contracts.training import Compute, Precision, Recipe, WindowPolicy
+from shared.contracts.training import Compute, Precision, Recipe
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.errors import Stopped
 from shared.picosam.fit import Ending, Hooks, fit
 from shared.picosam.loader import Batch, Windows

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from shared.contracts.training import Border, Compute, WindowPolicy
+from shared.contracts.training import Compute
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data.shards import resampled
 from shared.picosam.placement import Placement, place
 from shared.picosam.prompt import WIDTH_SHARE, Window

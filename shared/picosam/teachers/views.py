@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.contracts.distillation import TeacherView
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.data import rle
 from shared.picosam.data.errors import DatasetChanged
 from shared.picosam.data.manifest import ImageRow, read_rows

@@ -38,7 +38,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def picofleet(home: Home, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    named = {"PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_API_KEY", "PICOFLEET_DATA"}
+    named = {"PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_FLEET_URL", "PICOFLEET_API_KEY", "PICOFLEET_DATA"}
     kept = {key: value for key, value in os.environ.items() if key not in named}
     command = [sys.executable, "-m", "shared.client.cli.main", *arguments]
     given = kept | {"PICOFLEET_HOME": str(home.path)} | environment
@@ -59,9 +59,9 @@ def pids(home: Home) -> dict[str, int]:
 def test_everything_works_and_is_described(platform: Up) -> None:
     found = status(platform.home)
     assert found.is_up
-    assert [program.name for program in found.programs] == ["redis", "mlflow", "jobs", "inference", "worker"]
+    assert [program.name for program in found.programs] == ["redis", "mlflow", "jobs", "inference", "fleet", "worker"]
     described = json.loads(platform.home.platform.read_text())
-    names = ("jobs_url", "inference_url", "inference_grpc", "mlflow_url")
+    names = ("jobs_url", "inference_url", "inference_grpc", "fleet_url", "mlflow_url")
     assert [described[name] for name in names] == [getattr(platform, name) for name in names]
 
 
@@ -117,7 +117,7 @@ def test_a_second_up_is_harmless(platform: Up) -> None:
     assert pids(platform.home) == before
 
 
-@pytest.mark.parametrize("program", ["redis", "jobs", "inference", "worker"])
+@pytest.mark.parametrize("program", ["redis", "jobs", "inference", "fleet", "worker"])
 def test_a_killed_process_comes_back(platform: Up, program: str) -> None:
     before = pids(platform.home)[program]
     os.kill(before, signal.SIGKILL)
@@ -221,6 +221,7 @@ def test_the_demo_ends_well_and_again_reuses_its_data(platform: Up) -> None:
     assert first.returncode == 0, first.stderr + first.stdout
     assert first.stdout.rstrip().splitlines()[-1].startswith("demo ok: miou_96 0.")
     assert "built-in generator" in first.stdout
+    assert "nothing is rolled out to cameras" in first.stdout
     pictures: list[Any] = list((platform.home.path / "demo").glob("*/distil/samples.png"))
     assert len(pictures) == 1
     assert pictures[0].read_bytes().startswith(b"\x89PNG")

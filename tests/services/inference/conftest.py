@@ -28,7 +28,7 @@ from shared.contracts.base import digest_of_file
 from shared.contracts.deployments import CpuTarget, Engine
 from shared.contracts.keys import KeyIn, Scope
 from shared.contracts.serving import Golden, ServedConfig, ServingCard
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 
 Headers = dict[str, str]
 
@@ -62,8 +62,20 @@ def mlflow_url() -> str:
 
 
 @pytest.fixture
+def jobs_changes() -> dict[str, Any]:
+    """Settings of the jobs service that a test wants otherwise."""
+    return {}
+
+
+@pytest.fixture
 def jobs(
-    databases: Any, migrated_jobs: str, redis_url: str, mlflow_url: str, tmp_path: Path, serve: Callable[[FastAPI], Any]
+    databases: Any,
+    migrated_jobs: str,
+    redis_url: str,
+    mlflow_url: str,
+    jobs_changes: dict[str, Any],
+    tmp_path: Path,
+    serve: Callable[[FastAPI], Any],
 ) -> Any:
     """The jobs service behind a real server: it knows the keys and passes the registry on."""
     settings = JobsSettings(
@@ -72,6 +84,7 @@ def jobs(
         mlflow_url=mlflow_url,
         blob_url=str(tmp_path / "blobs"),
         run_loops=False,
+        **jobs_changes,
     )
     return serve(create_jobs_app(settings))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.contracts.base import digest_of_file
 from shared.contracts.serving import NETWORK_DIGEST_TAG
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.mlflow_api import MlflowApi
 
 

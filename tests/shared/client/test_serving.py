@@ -72,6 +72,25 @@ def test_the_jobs_service_is_asked_where_no_other_is_named(script: Any, answer: 
         assert [found.name for found in client.deployments.list()] == ["default"]
 
 
+@pytest.mark.parametrize(
+    ("rollout", "said"),
+    [
+        ({"error": "There is no group."}, "cannot begin: There is no group"),
+        ({"begun": True, "state": "rolled_back", "reason": "2 of 5 failed"}, "is rolled_back: 2 of 5 failed"),
+        ({"begun": True, "returns": True, "state": "finished"}, "is finished"),
+        ({"begun": True, "state": "running"}, "is running after"),
+        ({}, "is still being made after"),
+    ],
+)
+def test_a_rollout_that_does_not_end_well_is_told(
+    fleet: PicofleetClient, script: Any, answer: Answer, rollout: dict[str, Any], said: str
+) -> None:
+    spec = {"target": "fleet:berlin", "package": "picosam2/3"}
+    script.handlers = [answer(200, a_deployment(spec=spec, versions=[], replicas=[], ready=False, rollout=rollout))]
+    with pytest.raises(DeploymentFailed, match=said):
+        fleet.deployments.wait_ready("default", wait_s=0)
+
+
 def test_the_environment_names_the_inference_service(script: Any, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICOFLEET_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PICOFLEET_INFERENCE_URL", script.url)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shared.contracts.datasets import FolderSource, GeneratorSource, SplitSource
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.baselines import BASELINES, ellipse, evaluate_baseline, filled_box
 from shared.picosam.data.generator import generate
 from shared.picosam.data.importer import import_dataset

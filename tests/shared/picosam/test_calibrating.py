@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shared.contracts.serving import HISTOGRAM_BINS, Calibration
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.calibrating import LEAST_WINDOWS, MOST_KNOTS, Judged, grouped, measure, varied
 from shared.picosam.confidence import expected_iou
 

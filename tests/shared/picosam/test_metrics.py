@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_jaccard_index
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.metrics import (
     HIT_THRESHOLDS,
     confidence,

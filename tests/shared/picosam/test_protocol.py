@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.metrics import iou, scores
 from shared.picosam.prompt import extract, extract_mask, point_window, prompt_point
 

@@ -10,7 +10,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from shared.contracts.packages import CONVERTED
 from shared.contracts.packaging import PackagingSpec
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.packages.converted import read_converted
 from shared.kit.packages.folder import listed
 from shared.kit.packages.tars import pack

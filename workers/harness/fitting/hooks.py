@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Final
 
 from shared.contracts.jobs import Progress
-from shared.contracts.training import Border, FittingSpec
+from shared.contracts.training import FittingSpec
+from shared.contracts.windows import Border
 from shared.kit.tracking import RunSink
 from shared.picosam import checkpoint, metrics, pictures
 from shared.picosam.fit import StepReport

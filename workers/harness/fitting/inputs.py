@@ -6,7 +6,8 @@ from typing import Final
 
 from torch import nn
 
-from shared.contracts.training import Border, FittingSpec
+from shared.contracts.training import FittingSpec
+from shared.contracts.windows import Border
 from shared.contracts.worker import DatasetGrant
 from shared.picosam.augment import canvas_for
 from shared.picosam.data.shard_files import ShardReader

@@ -8,7 +8,8 @@ from torch import nn
 
 from shared.contracts.jobs import Progress
 from shared.contracts.serving import NETWORK_DIGEST_TAG, ServingCard
-from shared.contracts.training import Border, FittingSpec
+from shared.contracts.training import FittingSpec
+from shared.contracts.windows import Border
 from shared.contracts.worker import RegisterModel
 from shared.picosam import pictures
 from shared.picosam.calibrating import BORDER, Confidence, Judged, measure, varied

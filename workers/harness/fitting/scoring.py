@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam import metrics, pictures
 from shared.picosam.calibrating import BORDER, Judged
 from shared.picosam.data.shard_files import ShardReader

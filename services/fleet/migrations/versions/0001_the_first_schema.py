@@ -208,6 +208,7 @@ def upgrade() -> None:
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("forced", sa.Boolean(), nullable=False),
+        sa.Column("download_only", sa.Boolean(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("released_at", UtcDateTime(), nullable=True),
         sa.Column("deadline_at", UtcDateTime(), nullable=True),
@@ -315,11 +316,111 @@ def upgrade() -> None:
     with op.batch_alter_table("action_history", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_action_history_action_id"), ["action_id"], unique=False)
 
+    op.create_table(
+        "hawkbit_configs",
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("value", sa.String(length=64), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.Column("changed_by", sa.String(length=63), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_hawkbit_configs")),
+    )
+    op.create_table(
+        "hawkbit_targets",
+        sa.Column("camera_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("description", sa.String(length=512), nullable=False),
+        sa.ForeignKeyConstraint(["camera_id"], ["cameras.id"], name=op.f("fk_hawkbit_targets_camera_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("camera_id", name=op.f("pk_hawkbit_targets")),
+    )
+    op.create_table(
+        "hawkbit_modules",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False),
+        sa.Column("type", sa.String(length=64), nullable=False),
+        sa.Column("description", sa.String(length=512), nullable=False),
+        sa.Column("vendor", sa.String(length=256), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_by", sa.String(length=63), nullable=False),
+        sa.Column("deleted_at", UtcDateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hawkbit_modules")),
+    )
+    with op.batch_alter_table("hawkbit_modules", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_hawkbit_modules_name_version_type",
+            ["name", "version", "type"],
+            unique=True,
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
+        )
+
+    op.create_table(
+        "hawkbit_artifacts",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("module_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("filename", sa.String(length=256), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("sha1", sa.String(length=40), nullable=False),
+        sa.Column("md5", sa.String(length=32), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_by", sa.String(length=63), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["module_id"], ["hawkbit_modules.id"], name=op.f("fk_hawkbit_artifacts_module_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hawkbit_artifacts")),
+        sa.UniqueConstraint("module_id", "filename", name=op.f("uq_hawkbit_artifacts_module_id_filename")),
+    )
+    with op.batch_alter_table("hawkbit_artifacts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_hawkbit_artifacts_sha256"), ["sha256"], unique=False)
+
+    op.create_table(
+        "hawkbit_sets",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("package_id", sa.String(length=36), nullable=False),
+        sa.Column("type", sa.String(length=64), nullable=False),
+        sa.Column("description", sa.String(length=512), nullable=False),
+        sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_hawkbit_sets_package_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hawkbit_sets")),
+        sa.UniqueConstraint("package_id", name=op.f("uq_hawkbit_sets_package_id")),
+    )
+    op.create_table(
+        "hawkbit_set_modules",
+        sa.Column("set_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("module_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(["module_id"], ["hawkbit_modules.id"], name=op.f("fk_hawkbit_set_modules_module_id")),
+        sa.ForeignKeyConstraint(
+            ["set_id"], ["hawkbit_sets.id"], name=op.f("fk_hawkbit_set_modules_set_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("set_id", "module_id", name=op.f("pk_hawkbit_set_modules")),
+    )
+    with op.batch_alter_table("hawkbit_set_modules", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_hawkbit_set_modules_module_id"), ["module_id"], unique=False)
+
     epochs = sa.table("poll_epochs", sa.column("bucket", sa.Integer), sa.column("epoch", sa.Integer))
     op.bulk_insert(epochs, [{"bucket": bucket, "epoch": 0} for bucket in range(1024)])
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("hawkbit_set_modules", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_hawkbit_set_modules_module_id"))
+
+    op.drop_table("hawkbit_set_modules")
+    op.drop_table("hawkbit_sets")
+    with op.batch_alter_table("hawkbit_artifacts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_hawkbit_artifacts_sha256"))
+
+    op.drop_table("hawkbit_artifacts")
+    with op.batch_alter_table("hawkbit_modules", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_hawkbit_modules_name_version_type",
+            sqlite_where=sa.text("deleted_at IS NULL"),
+            postgresql_where=sa.text("deleted_at IS NULL"),
+        )
+
+    op.drop_table("hawkbit_modules")
+    op.drop_table("hawkbit_targets")
+    op.drop_table("hawkbit_configs")
     with op.batch_alter_table("action_history", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_action_history_action_id"))
 

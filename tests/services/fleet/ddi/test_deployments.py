@@ -147,10 +147,11 @@ def test_md5_sums_and_lists_of_artifacts(device: Device, world: World) -> None:
 
 
 def test_a_camera_gets_no_files_but_those_of_its_own_actions(device: Device, world: World) -> None:
-    path = download_of(device, world.action(device, world.package()))
+    package = world.package()
+    path = download_of(device, world.action(device, package))
     other = world.device("other")
     assert other.ask("GET", path).status_code == 404
-    world.action(other, world.package("2"), released=False)
+    world.action(other, package, released=False)
     assert other.ask("GET", path).status_code == 404
     assert device.ask("GET", path.replace(".tar", ".swu")).status_code == 404
     assert device.ask("GET", path.replace("network", "x")).status_code == 404

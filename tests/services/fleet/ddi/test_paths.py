@@ -48,8 +48,10 @@ def test_a_nul_character_is_refused(device: Device) -> None:
 
 
 def test_there_is_one_tenant(device: Device) -> None:
-    answer = device.http.get("/DEFAULT/controller/v1/cam-1", headers={"Authorization": device.authorization})
+    ours = {"Authorization": device.authorization}
+    answer = device.http.get("/acme/controller/v1/cam-1", headers=ours)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/tenant-not-found")
+    assert device.http.get("/DEFAULT/controller/v1/cam-1", headers=ours).is_success  # as hawkBit's examples have it
 
 
 @given(

@@ -11,13 +11,14 @@ from shared.contracts.rollouts import ActionState
 from shared.kit.problems import InvalidRequest
 
 STATES = st.sampled_from(ActionState)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists, max_leaves=5)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+JSON = SCALARS | st.lists(SCALARS | st.lists(SCALARS, max_size=2), max_size=3)
 
 
 @st.composite
 def statuses(draw: st.DrawFn) -> FeedbackStatus:
     marks = st.sampled_from(["picofleet.state=", "picofleet.package=", ""])
-    lines = st.lists(st.builds(str.__add__, marks, st.text() | st.sampled_from(ActionState)))
+    lines = st.lists(st.builds(str.__add__, marks, st.text(max_size=8) | st.sampled_from(ActionState)), max_size=4)
     return FeedbackStatus.model_validate(
         {
             "execution": draw(st.sampled_from(Execution)),
@@ -28,7 +29,7 @@ def statuses(draw: st.DrawFn) -> FeedbackStatus:
     )
 
 
-@given(STATES, st.lists(statuses(), max_size=8))
+@given(STATES, st.lists(statuses(), max_size=4))
 def test_no_order_of_reports_goes_back_or_leaves_an_end(state: ActionState, reports: list[FeedbackStatus]) -> None:
     for status in reports:
         try:

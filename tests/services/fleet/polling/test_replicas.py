@@ -67,7 +67,7 @@ def world(replicas: list[Replica]) -> World:
 
 
 def test_quiet_polls_leave_the_database_alone(replicas: list[Replica], world: World) -> None:
-    device, (first, _) = world.device(), replicas
+    device, (first, _) = world.device("halle/3 \U0001f4f7", "halle%2F3%20%F0%9F%93%B7"), replicas
     first.polled(device)
     with first.counting() as statements:
         answers = [device.poll() for _ in range(20)]

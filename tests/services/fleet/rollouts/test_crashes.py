@@ -12,6 +12,9 @@ from sqlalchemy import event
 from services.fleet.rollouts import engine
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
 class Killed(BaseException):
     """Nothing catches it, as nothing survives a kill."""
 

@@ -15,7 +15,7 @@ from services.inference.deployments import heartbeat, repository
 from services.inference.deployments.models import Replica
 from services.inference.engine.served import DeploymentNotFound, DeploymentNotReady
 from shared.contracts.serving import NETWORK_DIGEST_TAG
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.database import db_now
 
 WRONG = {NETWORK_DIGEST_TAG: "sha256:" + "0" * 64}

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from services.inference.segmentation.errors import BadImage, ImageTooLarge
 from services.inference.segmentation.images import MAX_SIDE, Photo
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.prompt import Window, extract, point_window
 from tests.services.inference.segmentation.conftest import file_of, picture
 

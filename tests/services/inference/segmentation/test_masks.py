@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 
 from services.inference.segmentation.masks import encode, placed
 from shared.contracts.segmentation import Output, View
-from shared.contracts.training import Border
+from shared.contracts.windows import Border
 from shared.picosam.prompt import Window, paste
 
 SIZE = 12

@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from services.inference.engine.served import Part
 from shared.contracts.serving import Calibration
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.prompt import extract, paste, point_window
 from tests.services.inference.segmentation.conftest import decoded, file_of, picture
 

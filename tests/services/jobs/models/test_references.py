@@ -11,7 +11,7 @@ from services.jobs.models import references, registration
 from services.jobs.models.domain import Kind
 from services.jobs.models.errors import RegistryAway, VersionInUse
 from services.jobs.models.service import delete_version
-from shared.contracts.models import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
+from shared.contracts.tags import PACKAGE_TAG, PARENT_VERSION_TAG, QUANTIZATION_TAG
 from shared.kit.mlflow_api import MlflowApi
 from shared.kit.problems import InvalidRequest
 

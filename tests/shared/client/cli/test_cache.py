@@ -12,7 +12,7 @@ import pytest
 from shared.client.cli.cache import Kind, described, size, span
 from shared.client.cli.common import UsageError
 from shared.contracts.base import digest_of
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.kit.cache import Cache
 from shared.picosam.data.shards import ShardPolicy
 from shared.picosam.teachers.answers import Asked

@@ -64,6 +64,55 @@ def test_a_file_holds_the_whole_specification(run_scripted: Run, agreeing: Any, 
     assert sent(agreeing)["max_queue"] == 7
 
 
+def a_fleet_deployment(**rollout: Any) -> str:
+    spec = {"target": "fleet:berlin", "package": "picosam2/3"}
+    return a_deployment("gate", spec=spec, versions=[], replicas=[], ready=False, rollout={"begun": False} | rollout)
+
+
+def test_a_fleet_is_put_and_waited_for_until_its_rollout_has_begun(run_scripted: Run, script: Any, answer: Answer) -> None:
+    begun = a_fleet_deployment(id="r-1", begun=True, state="running")
+    script.handlers = [answer(200, a_fleet_deployment()), answer(200, a_fleet_deployment()), answer(200, begun)]
+    ended = run_scripted("deployments", "put", "gate", "--fleet", "berlin", "--package", "picosam2/3")
+    assert ended.code == 0, ended.err
+    spec = sent(script)
+    assert (spec["target"], spec["package"]) == ("fleet:berlin", "picosam2/3")
+    assert "gate generation 1: picosam2/3 on fleet:berlin" in ended.out
+    assert "picofleet rollouts watch r-1" in ended.out
+
+
+def test_a_rollout_that_cannot_begin_is_an_error_with_its_reason(run_scripted: Run, script: Any, answer: Answer) -> None:
+    script.handlers = [answer(200, a_fleet_deployment(error="There is no group named 'berlin'."))]
+    ended = run_scripted("deployments", "put", "gate", "--fleet", "berlin", "--package", "picosam2/3")
+    assert ended.code != 0
+    assert "no group named 'berlin'" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--fleet", "berlin"),
+        ("--package", "picosam2/3"),
+        ("picosam2/3", "--fleet", "berlin", "--package", "picosam2/3"),
+        ("--fleet", "berlin", "--package", "picosam2/3", "--follow"),
+    ],
+)
+def test_a_fleet_goes_with_a_package_alone(run_scripted: Run, script: Any, arguments: tuple[str, ...]) -> None:
+    assert run_scripted("deployments", "put", "gate", *arguments).code == 2
+    assert script.requests == []
+
+
+def test_both_kinds_are_listed_and_a_fleet_is_shown_by_phases(run_scripted: Run, script: Any, answer: Answer) -> None:
+    phase = {"number": 1, "state": "soaking", "spec": {"count": 5}, "cameras": 5, "counts": {"failed": 1, "running": 4}}
+    running = a_fleet_deployment(id="r-1", begun=True, state="running", phases=[phase])
+    script.handlers = [answer(200, a_page(running, a_deployment())), answer(200, running)]
+    listed = run_scripted("deployments", "list").out
+    assert "picosam2/3 on fleet:berlin" in listed
+    assert "picosam2/2" in listed
+    shown = run_scripted("deployments", "show", "gate").out
+    assert "soaking" in shown
+    assert "4 running, 1 failed" in shown
+
+
 HOSTILE = [
     ((), "No version is named"),
     (("a/1=50", "b/1=40"), "90, not 100"),

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.contracts.datasets import DatasetFormat
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.errors import DataError
 from shared.picosam.data.lvis import Federation
 from shared.picosam.data.shard_files import ShardReader

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from shared.contracts.datasets import FolderSource, GeneratorSource, SplitSource
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data import rle, shard_files
 from shared.picosam.data.errors import DataError, DatasetChanged, DatasetGone, Stopped
 from shared.picosam.data.generator import generate

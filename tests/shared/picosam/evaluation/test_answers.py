@@ -8,7 +8,8 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from shared.contracts.datasets import FolderSource, GeneratorSource, SplitSource
-from shared.contracts.training import Border, Compute, WindowPolicy
+from shared.contracts.training import Compute
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam import metrics
 from shared.picosam.baselines import ellipse
 from shared.picosam.data.generator import generate

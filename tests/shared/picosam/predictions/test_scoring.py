@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from shared.contracts.datasets import FolderSource, GeneratorSource, SplitSource
-from shared.contracts.training import Border, WindowPolicy
+from shared.contracts.windows import Border, WindowPolicy
 from shared.picosam.data.generator import generate
 from shared.picosam.data.importer import import_dataset
 from shared.picosam.data.shards import ShardPolicy, prepare

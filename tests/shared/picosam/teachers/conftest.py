@@ -10,7 +10,7 @@ import torch
 
 from shared.contracts.datasets import GeneratorSource
 from shared.contracts.distillation import SamSize
-from shared.contracts.training import WindowPolicy
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.data.generator import generate
 from shared.picosam.data.importer import import_dataset
 from shared.picosam.data.shard_files import ShardReader

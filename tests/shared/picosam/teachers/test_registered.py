@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shared.contracts.training import Compute, Precision, WindowPolicy
+from shared.contracts.training import Compute, Precision
+from shared.contracts.windows import WindowPolicy
 from shared.picosam.model import build_model
 from shared.picosam.placement import place
 from shared.picosam.teachers.base import OUTSIDE_LOGIT, TeacherFailed
