@@ -69,7 +69,12 @@ class Action(FleetBase):
             postgresql_where=text("state = 'pending' AND NOT active"),
         ),
         Index("ix_actions_camera_id_id", "camera_id", "id"),
-        Index("ix_actions_restores_id", "restores_id"),
+        Index(
+            "ix_actions_restores_id",
+            "restores_id",
+            sqlite_where=text("restores_id IS NOT NULL"),
+            postgresql_where=text("restores_id IS NOT NULL"),
+        ),
     )
 
 

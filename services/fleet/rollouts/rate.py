@@ -60,7 +60,7 @@ def _at_first(rate: int) -> int:
 def earned(limit: RateLimit, before: Allowance, *, now: datetime, succeeded: int) -> Allowance:
     """The allowance at ``now``, when so many cameras have ``succeeded`` in all."""
     grown = _grown(limit, before, succeeded)
-    passed = min(max(now - before.at, timedelta()), KEPT) if before.at else timedelta()
+    passed = max(now - before.at, timedelta()) if before.at else timedelta()
     most = max(CAMERA, grown.rate * (KEPT // timedelta(microseconds=1)))
     credit = before.credit + before.rate * (passed // timedelta(microseconds=1))
     return replace(grown, credit=min(credit, most), at=max(now, before.at) if before.at else now)

@@ -224,7 +224,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("actions", schema=None) as batch_op:
         batch_op.create_index("ix_actions_camera_id_id", ["camera_id", "id"], unique=False)
-        batch_op.create_index("ix_actions_restores_id", ["restores_id"], unique=False)
+        batch_op.create_index(
+            "ix_actions_restores_id",
+            ["restores_id"],
+            unique=False,
+            sqlite_where=sa.text("restores_id IS NOT NULL"),
+            postgresql_where=sa.text("restores_id IS NOT NULL"),
+        )
         batch_op.create_index("ix_actions_standing", ["rollout_id", "phase", "kind", "state", "active"], unique=False)
         batch_op.create_index(
             "ix_actions_waiting",
@@ -440,7 +446,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'pending' AND NOT active"),
         )
         batch_op.drop_index("ix_actions_standing")
-        batch_op.drop_index("ix_actions_restores_id")
+        batch_op.drop_index(
+            "ix_actions_restores_id",
+            sqlite_where=sa.text("restores_id IS NOT NULL"),
+            postgresql_where=sa.text("restores_id IS NOT NULL"),
+        )
         batch_op.drop_index("ix_actions_camera_id_id")
 
     op.drop_table("actions")

@@ -75,6 +75,12 @@ def test_the_first_failure_stops_where_none_is_allowed():
     ]
 
 
+def test_a_share_at_its_limit_is_not_above_it():
+    spec = {"failure_percent": 29, "success_percent": 0, "soak_s": 0}
+    assert of(a_phase(spec=spec, running=71, failed=29)) == [BeginSoak(1)]
+    assert isinstance(of(a_phase(spec=spec, running=70, failed=30))[0], Stop)
+
+
 def test_failures_are_looked_at_from_a_minimum_on_but_at_the_latest_when_all_have_failed():
     spec = {"failure_percent": 10, "failure_min": 5}
     assert of(a_phase(spec=spec, failed=4, offered=2)) == []

@@ -56,6 +56,15 @@ def test_of_equal_rollouts_the_second_waits_for_the_camera(world):
     assert world.run(second) == "finished"
 
 
+def test_cameras_that_wait_do_not_hold_up_those_that_are_free(world):
+    cameras = world.cameras(10)
+    world.rollout(world.package("a/1"), cameras=cameras[:9])
+    world.tick()
+    second = world.rollout(world.package("b/1"), rate={"per_minute": 60})
+    world.tick()
+    assert [each.camera_id for each in world.active() if each.rollout_id == second] == [cameras[9]]
+
+
 def test_a_higher_one_takes_a_camera_at_once_that_has_not_seen_the_lower_one(world):
     high = world.package("b/1")
     cameras = world.cameras(3)
