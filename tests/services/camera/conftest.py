@@ -30,7 +30,9 @@ class Maker:
         self.keys = folder / "keys.json"
         trust(self.keys, generate(self.key))
 
-    def __call__(self, release: int = 7, *, key: Path | None = None, contents: dict[str, Any] | None = None, **facts: Any) -> bytes:
+    def __call__(
+        self, release: int = 7, *, key: Path | None = None, contents: dict[str, Any] | None = None, **facts: Any
+    ) -> bytes:
         name = f"{release} {key} {facts} {sorted(contents or {})}"
         if name not in self._made:
             folder = self._folder / f"package-{len(self._made)}"

@@ -55,7 +55,7 @@ class StubServer:
         self.sleep = "00:05:00"
         self.cut_after: int | None = None
         """A download breaks off after so many bytes."""
-        self.before: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
+        self.before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
         self.base = BASE
 
     def offer(self, content: bytes, *, id: str | None = None, name: str = "net", version: str = "1.0", **more: Any) -> Offer:
@@ -70,7 +70,9 @@ class StubServer:
 
     def offer_nothing(self) -> Offer:
         metadata = [{"key": "picofleet.restore", "value": "none"}]
-        self.offers.append(Offer(str(len(self.offers) + 1), {"part": "x", "name": "none", "version": "0", "metadata": metadata}))
+        self.offers.append(
+            Offer(str(len(self.offers) + 1), {"part": "x", "name": "none", "version": "0", "metadata": metadata})
+        )
         return self.offers[-1]
 
     @property
@@ -206,7 +208,7 @@ class FakeSensor:
         self.rois: list[Roi] = []
         self.injects = True
         self.pause_s = 0.001
-        self.on_load: Callable[[str], None] = lambda package: None
+        self.on_load: Callable[[str], None] = lambda _: None
         self._golden: Golden | None = None
         self._network = ""
         self._closed = threading.Event()
@@ -256,6 +258,7 @@ class FakeSensor:
         self._roi = roi
 
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        del frames
         if not self.injects:
             raise NotSupported
         assert self._golden is not None

@@ -101,9 +101,13 @@ def test_telemetry_says_how_the_frames_are_and_adds_up_while_nobody_hears(
     first, second = heard
     assert second["frames"] >= first["frames"] >= 5
     assert second["span_s"] > first["span_s"]
-    assert second["dnn_ms"] == 15.0 and second["dsp_ms"] == 1.0
-    assert second["mask_area"] == 1.0 and second["golden"] == "passed" and second["sensor_celsius"] == 41.5
-    assert second["package"] == "picosam2/7" and second["missing_frames"] <= 2
+    assert second["dnn_ms"] == 15.0
+    assert second["dsp_ms"] == 1.0
+    assert second["mask_area"] == 1.0
+    assert second["golden"] == "passed"
+    assert second["sensor_celsius"] == 41.5
+    assert second["package"] == "picosam2/7"
+    assert second["missing_frames"] <= 2
 
 
 def test_a_server_that_is_gone_is_asked_ever_less_often(agent: Agent, server: StubServer) -> None:
@@ -120,7 +124,7 @@ def test_a_server_that_is_gone_is_asked_ever_less_often(agent: Agent, server: St
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_server_may_say_when_to_come_back(agent: Agent, server: StubServer, status: int) -> None:
-    server.before = lambda request: httpx.Response(status, headers={"retry-after": "500"})
+    server.before = lambda _: httpx.Response(status, headers={"retry-after": "500"})
     agent._takes_telemetry = False
     assert agent.turn() >= 500
 
@@ -130,11 +134,11 @@ def test_gone_for_a_day_it_works_on_and_reports_later_in_order(
 ) -> None:
     agent = start()
     offer = server.offer(package(7))
-    sensor.on_load = lambda name: setattr(server, "offline", True)
+    sensor.on_load = lambda _: setattr(server, "offline", True)
     talk(agent)
     assert agent.sensor.package == "picosam2/7"
     assert offer.end is None
-    sensor.on_load = lambda name: None
+    sensor.on_load = lambda _: None
     agent = start()  # a restart while the server is still away
     talk(agent, 5)
     assert agent.sensor.package == "picosam2/7"
@@ -149,7 +153,7 @@ def test_gone_for_a_day_it_works_on_and_reports_later_in_order(
 def test_a_stranger_to_the_server_waits_and_runs_on(agent: Agent, server: StubServer, package: Maker) -> None:
     server.offer(package(7))
     talk(agent)
-    server.before = lambda request: httpx.Response(401)
+    server.before = lambda _: httpx.Response(401)
     talk(agent, 2)
     assert agent.sensor.package == "picosam2/7"
 
@@ -167,9 +171,9 @@ def test_a_stranger_to_the_server_waits_and_runs_on(agent: Agent, server: StubSe
     ],
 )
 def test_nonsense_of_a_server_ends_nothing(agent: Agent, server: StubServer, package: Maker, answer: httpx.Response) -> None:
-    server.before = lambda request: httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+    server.before = lambda _: httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
     talk(agent, 2)
-    server.before = lambda request: None
+    server.before = lambda _: None
     offer = server.offer(package(7))
     talk(agent)
     assert offer.end == "success"

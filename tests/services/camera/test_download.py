@@ -61,7 +61,8 @@ def test_what_is_not_what_was_announced_is_refused_and_removed(wire: Wire, serve
     offer.content = bytes(len(CONTENT))
     with pytest.raises(InstallFailed, match=hashlib.sha256(offer.content).hexdigest()):
         download(wire, Disk(), announced, tmp_path)
-    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("*.tar"))
+    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.tar"))
 
 
 def test_a_server_that_sends_more_than_announced_is_not_listened_to(wire: Wire, server: StubServer, tmp_path: Path) -> None:
@@ -82,17 +83,17 @@ def test_a_server_that_sends_more_than_announced_is_not_listened_to(wire: Wire, 
 def test_odd_answers_leave_nothing_behind(
     wire: Wire, server: StubServer, artifact: Artifact, tmp_path: Path, answer: httpx.Response, error: type[Exception]
 ) -> None:
-    server.before = lambda request: answer
+    server.before = lambda _: answer
     with pytest.raises(error):
         download(wire, Disk(), artifact, tmp_path)
-    server.before = lambda request: None
+    server.before = lambda _: None
     assert download(wire, Disk(), artifact, tmp_path).read_bytes() == CONTENT
 
 
 def test_what_has_no_place_is_not_begun(
     wire: Wire, server: StubServer, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(downloading, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(downloading, "free_bytes", lambda _: 1000)
     with pytest.raises(InstallFailed, match="the disk is full: 1,000 bytes are free"):
         download(wire, Disk(), artifact, tmp_path)
     assert server.requests == []
