@@ -107,8 +107,9 @@ class Sensor:
 
         def overdue() -> str | None:
             now = time.monotonic()
-            if now - moved[0] > self._settings.stall_s:
-                done, total = seen[0]
+            done, total = seen[0]
+            # A driver that cannot see the progress says (0, 0); then only the limit of the whole counts.
+            if total != 0 and now - moved[0] > self._settings.stall_s:
                 where = f" at {done:,} of {total:,} bytes" if total > 0 else ""
                 return f"the upload stalled{where}: nothing moved for {self._settings.stall_s:g} s"
             over = now - begun > self._settings.load_s
@@ -177,8 +178,10 @@ class Sensor:
                 first.put_nowait(None)
 
     def _first_frames(self) -> Iterator[Frame]:
+        """Until as many were answered as are to be; the very first ones of a stream often are not."""
         give_up = time.monotonic() + self._settings.first_frames_s
-        for number in range(min(self._settings.first_frames, _MOST_WAITING)):
+        answered = 0
+        for number in range(_MOST_WAITING):
             try:
                 frame = self._first.get(timeout=max(0.0, give_up - time.monotonic()))
             except Empty as exc:
@@ -186,6 +189,10 @@ class Sensor:
             if frame is None:
                 raise SensorFailed(f"the stream ended after {number} frames")
             yield frame
+            answered += frame.output is not None
+            if answered >= min(self._settings.first_frames, _MOST_WAITING // 2):
+                return
+        raise SensorFailed(f"{_MOST_WAITING - answered} of {_MOST_WAITING} frames came without an output tensor")
 
 
 def _unexpected(exc: BaseException) -> BaseException:

@@ -68,7 +68,7 @@ class CameraSettings(KitSettings):
     stall_s: PositiveFloat = Field(default=60, description="an upload whose progress does not move for so long has failed")
     load_s: PositiveFloat = Field(default=900, description="an upload that takes so long has failed; a few minutes are usual")
     first_frames_s: PositiveFloat = Field(default=30, description="after the upload, until the first frames have come")
-    first_frames: PositiveInt = Field(default=5, description="that are looked at before a package counts as running")
+    first_frames: PositiveInt = Field(default=5, le=8, description="that must be answered before a package counts as running")
     silence_s: PositiveFloat = Field(default=20, description="without a frame: the stream has ended")
     max_dnn_ms: PositiveFloat = Field(default=100, description="of one run; PicoSAM2 takes about 15")
     retry_s: PositiveFloat = Field(default=600, description="until a sensor is tried again on which nothing ran")

@@ -15,7 +15,7 @@ from services.camera.errors import InstallFailed
 from services.camera.state import Slot, SlotName, State
 from shared import archives
 from shared.contracts.base import digest_of, digest_of_file
-from shared.contracts.packages import MANIFEST
+from shared.contracts.packages import MANIFEST, RPK
 from shared.kit.packages.errors import PackageError
 from shared.kit.packages.folder import check_files, description, parsed_manifest
 from shared.kit.packages.tars import LIMITS
@@ -79,9 +79,8 @@ class Slots:
             if digest_of(content) != slot.digest:
                 raise InstallFailed(f"slot {slot.name} holds another package than {slot.package}")
             check_files(folder, parsed_manifest(content))
-            for made in self.finished(slot).iterdir() if slot.rpk_sha256 else ():
-                if digest_of_file(made) != slot.rpk_sha256:
-                    raise InstallFailed(f"{made.name}, made of {slot.package}, is damaged")
+            if slot.rpk_sha256 is not None and digest_of_file(self.finished(slot) / RPK) != slot.rpk_sha256:
+                raise InstallFailed(f"{RPK}, made of {slot.package}, is damaged")
         except (PackageError, OSError) as exc:
             raise InstallFailed(f"{slot.package} is damaged on the disk: {exc}") from exc
 

@@ -10,6 +10,7 @@ import typer
 from shared.client.cli import (
     admin,
     cache,
+    camera,
     datasets,
     demo,
     deployments,
@@ -54,6 +55,7 @@ submit.app.command("quantization")(quantize.quantize)
 submit.app.command("packaging")(packaging.create)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
+app.add_typer(camera.app, name="camera", rich_help_panel="Fleet")
 app.command(rich_help_panel="Serving")(segment.segment)
 app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
 app.command(rich_help_panel="Administration")(admin.workers)

@@ -56,7 +56,7 @@ def test_the_second_package_goes_into_the_other_slot_and_the_first_is_kept(
         ("name", "the network on the sensor is 'other', not 'pico'"),
         ("shape", r"the output tensor has the shape \(4, 4\), not \(8, 8\)"),
         ("slow", "the network takes 500.0 ms; more than 100 ms is out of range"),
-        ("missing", "a frame came without an output tensor"),
+        ("missing", "16 of 16 frames came without an output tensor"),
         ("silent", "0 frames came in 0.5 s after the upload"),
         ("ends", "the stream ended after 2 frames"),
         ("drift", "the golden frames do not match: 0.0% of the codes are within 2"),
