@@ -31,7 +31,8 @@ from services.fleet.rollouts.router import router as rollouts
 from services.fleet.runtime import ServiceLoop, Services
 from services.fleet.settings import FleetSettings
 from shared.client.connecting import ClientFactory
-from shared.contracts.cameras import CameraIn
+from shared.contracts.cameras import CameraIn, EnrolIn, SampleIn, Telemetry
+from shared.contracts.ddi import ConfigData, Feedback
 from shared.contracts.rollouts import RolloutIn
 from shared.kit.blobs import BlobStore
 from shared.kit.database import begin_reading, make_engine, make_sessions
@@ -62,7 +63,7 @@ def create_app(settings: FleetSettings) -> FastAPI:
     app.add_middleware(RequestLimits, max_bytes=1 << 20, streamed={"/rest/v1/softwaremodules": settings.max_package_bytes})
     app.add_middleware(Observed, registry=registry, unlogged={POLL_ROUTE})
     app.add_middleware(DeviceDoor)
-    describe_problems(app, CameraIn, RolloutIn)
+    describe_problems(app, CameraIn, RolloutIn, EnrolIn, Feedback, ConfigData, Telemetry, SampleIn)
     return app
 
 

@@ -198,8 +198,8 @@ class Chunk(_Out):
     part: str
     version: str
     name: str
-    artifacts: list[Artifact] = []
-    metadata: list[Metadata] = []
+    artifacts: list[Artifact] = Field(default=[])
+    metadata: list[Metadata] = Field(default=[])
 
 
 class Deployment(Lenient):

@@ -32,12 +32,17 @@ def admit(session: Session, caller: Caller) -> Camera:
 
 def may_speak(session: Session, caller: Caller, token_hash: str | None, provisioned_by: str | None) -> bool:
     """Whether what the caller showed lets it speak for a camera with these columns."""
-    if caller.scheme == TARGET:
-        return token_hash is not None and hmac.compare_digest(token_hash, caller.token_hash)
+    if holds(caller, token_hash):
+        return True
     if caller.scheme == GATEWAY and provisioned_by is not None:
         token = repository.provisioning_token(session, caller.token_hash)
         return token is not None and token.id == provisioned_by
     return False
+
+
+def holds(caller: Caller, token_hash: str | None) -> bool:
+    """Whether the caller showed this token of a camera."""
+    return caller.scheme == TARGET and token_hash is not None and hmac.compare_digest(token_hash, caller.token_hash)
 
 
 def not_let_in(caller: Caller) -> NotLetIn:

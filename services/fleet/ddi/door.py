@@ -28,7 +28,7 @@ class DeviceDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on with the path as it was sent."""
         if scope["type"] == "http":
-            path = scope.get("raw_path", b"").decode("latin-1")
+            path = (scope.get("raw_path") or b"").decode("latin-1")
             if _DEVICE_PATH.fullmatch(path) and "\0" not in scope["path"]:
                 if (answer := _from_memory(scope, path)) is not None:
                     return await _send(answer, send)

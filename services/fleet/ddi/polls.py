@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from services.fleet.ddi import repository
-from services.fleet.ddi.admission import may_speak, not_let_in, register_itself
+from services.fleet.ddi.admission import holds, may_speak, not_let_in, register_itself
 from services.fleet.ddi.caller import GATEWAY, TARGET, Caller
 from services.fleet.ddi.offering import is_offered
 from services.fleet.runtime import Services
@@ -51,16 +51,18 @@ def answer_poll(services: Services, caller: Caller) -> PollAnswer:
 
 def _read(services: Services, caller: Caller, generations: Sequence[int]) -> PollAnswer | None:
     """None: nobody knows the device."""
-    with services.sessions.begin() as session:
-        begin_reading(session)
-        row = repository.poll_row(session, caller.controller_id)
-        if row is None:
-            return None
-        if not may_speak(session, caller, row.token_hash, row.provisioned_by):
-            raise not_let_in(caller)
-        held_back = row.state == ActionState.PENDING and not is_offered(session, row.id, row.package_id)
+    row = repository.poll_row(services.engine, caller.controller_id)
+    if row is None:
+        return None
+    offered = row.action_id is not None
+    if not holds(caller, row.token_hash) or row.state == ActionState.PENDING:
+        with services.sessions.begin() as session:
+            begin_reading(session)
+            if not may_speak(session, caller, row.token_hash, row.provisioned_by):
+                raise not_let_in(caller)
+            offered = offered and (row.state != ActionState.PENDING or is_offered(session, row.id, row.package_id))
     services.polls.heard(row.id, caller.address)
-    answer = _rendered(services, caller, row, offered=row.action_id is not None and not held_back)
+    answer = _rendered(services, caller, row, offered=offered)
     # A camera that has something to do asks the database each time: so nothing need be forgotten when maintenance opens, and
     # when a package is deleted. A provisioning token's revocation counts at once, as it touches no camera.
     if row.action_id is None and caller.scheme == TARGET:
@@ -85,10 +87,8 @@ def _rendered(services: Services, caller: Caller, row: Row[Any], *, offered: boo
     busy = row.restless or row.action_id is not None
     sleep_s = services.settings.busy_poll_s if busy else services.settings.poll_s
     links = _links(caller.root, row, offered=offered)
-    document = {
-        "config": {"polling": {"sleep": sleep(sleep_s)}},
-        "_links": {name: {"href": url} for name, url in links.items()},
-    }
+    hal = {name: {"href": url} for name, url in links.items()}
+    document = {"config": {"polling": {"sleep": sleep(sleep_s)}}, "_links": hal}
     body = json.dumps(document, separators=(",", ":")).encode()
     return PollAnswer(body, f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'.encode())
 

@@ -42,6 +42,7 @@ ENROL_ROUTE: Final = "/v1/fleet/enrol"
 router = APIRouter(tags=["devices"], route_class=DeviceRoute)
 
 _DOOR: Final = (TenantNotFound, InvalidControllerId, NotLetIn)
+_ACTION: Final = (ActionNotFound, ActionGone)
 _BODY: Final = (InvalidJson, InvalidRequest, PayloadTooLarge)
 
 
@@ -64,11 +65,7 @@ async def poll(request: Request) -> Response:
     return Response(answer.body, headers=headers, media_type="application/json")
 
 
-@router.get(
-    **described(
-        f"{POLL_ROUTE}/deploymentBase/{{action_id}}", *_DOOR, ActionNotFound, NotOffered, ActionGone, answer=DeploymentBase
-    )
-)
+@router.get(**described(POLL_ROUTE + "/deploymentBase/{action_id}", *_DOOR, *_ACTION, NotOffered, answer=DeploymentBase))
 async def get_deployment(request: Request) -> Response:
     """What is to be installed. `?actionHistory=-1`: with all that was said of it."""
     history = request.query_params.get("actionHistory")
@@ -80,7 +77,7 @@ async def get_deployment(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(**described(f"{POLL_ROUTE}/installedBase/{{action_id}}", *_DOOR, ActionNotFound, answer=DeploymentBase))
+@router.get(**described(POLL_ROUTE + "/installedBase/{action_id}", *_DOOR, ActionNotFound, answer=DeploymentBase))
 async def get_installed(request: Request) -> Response:
     """What was installed."""
     history = request.query_params.get("actionHistory")
@@ -93,9 +90,7 @@ async def get_installed(request: Request) -> Response:
 
 
 @router.post(
-    **described(
-        f"{POLL_ROUTE}/deploymentBase/{{action_id}}/feedback", *_DOOR, ActionNotFound, ActionGone, *_BODY, body=Feedback
-    ),
+    **described(POLL_ROUTE + "/deploymentBase/{action_id}/feedback", *_DOOR, *_ACTION, *_BODY, body=Feedback),
 )
 async def post_feedback(request: Request) -> Response:
     """How it goes. The same once more changes nothing."""
@@ -109,11 +104,7 @@ async def post_feedback(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(
-    **described(
-        f"{POLL_ROUTE}/cancelAction/{{action_id}}", *_DOOR, ActionNotFound, NothingToCancel, ActionGone, answer=CancelAction
-    )
-)
+@router.get(**described(POLL_ROUTE + "/cancelAction/{action_id}", *_DOOR, *_ACTION, NothingToCancel, answer=CancelAction))
 async def get_cancel(request: Request) -> Response:
     """Which action is to stop."""
     action_id = segment(request, "action_id")
@@ -127,11 +118,10 @@ async def get_cancel(request: Request) -> Response:
 
 @router.post(
     **described(
-        f"{POLL_ROUTE}/cancelAction/{{action_id}}/feedback",
+        POLL_ROUTE + "/cancelAction/{action_id}/feedback",
         *_DOOR,
-        ActionNotFound,
+        *_ACTION,
         NothingToCancel,
-        ActionGone,
         *_BODY,
         body=Feedback,
     ),
@@ -148,7 +138,7 @@ async def post_cancel_feedback(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(**described(f"{POLL_ROUTE}/confirmationBase", *_DOOR, answer=ConfirmationBase))
+@router.get(**described(POLL_ROUTE + "/confirmationBase", *_DOOR, answer=ConfirmationBase))
 async def get_confirmation(request: Request) -> Response:
     """Nothing ever waits for a confirmation on the device: people approve rollouts and phases."""
 
@@ -159,8 +149,8 @@ async def get_confirmation(request: Request) -> Response:
     return rendered(await admitted(request, work, reading=True))
 
 
-@router.post(**described(f"{POLL_ROUTE}/confirmationBase/activateAutoConfirm", *_DOOR))
-@router.post(**described(f"{POLL_ROUTE}/confirmationBase/deactivateAutoConfirm", *_DOOR))
+@router.post(**described(POLL_ROUTE + "/confirmationBase/activateAutoConfirm", *_DOOR))
+@router.post(**described(POLL_ROUTE + "/confirmationBase/deactivateAutoConfirm", *_DOOR))
 async def post_auto_confirm(request: Request) -> Response:
     """Taken note of, and without effect: nothing waits for a confirmation either way."""
 
@@ -170,8 +160,8 @@ async def post_auto_confirm(request: Request) -> Response:
     return rendered(await admitted(request, work, reading=True))
 
 
-@router.get(**described(f"{POLL_ROUTE}/confirmationBase/{{action_id}}", *_DOOR, NothingToConfirm))
-@router.post(**described(f"{POLL_ROUTE}/confirmationBase/{{action_id}}/feedback", *_DOOR, NothingToConfirm))
+@router.get(**described(POLL_ROUTE + "/confirmationBase/{action_id}", *_DOOR, NothingToConfirm))
+@router.post(**described(POLL_ROUTE + "/confirmationBase/{action_id}/feedback", *_DOOR, NothingToConfirm))
 async def no_confirmation(request: Request) -> Response:
     """There is none."""
     action_id = segment(request, "action_id")
@@ -183,7 +173,7 @@ async def no_confirmation(request: Request) -> Response:
     return rendered(await admitted(request, work, reading=True))
 
 
-@router.put(**described(f"{POLL_ROUTE}/configData", *_DOOR, AttributesTooLarge, *_BODY, body=ConfigData))
+@router.put(**described(POLL_ROUTE + "/configData", *_DOOR, AttributesTooLarge, *_BODY, body=ConfigData))
 async def put_attributes(request: Request) -> Response:
     """What the device tells of itself."""
     told = await body_as(request, ConfigData)
@@ -196,7 +186,7 @@ async def put_attributes(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.post(**described(f"{POLL_ROUTE}/telemetry", *_DOOR, *_BODY, body=Telemetry))
+@router.post(**described(POLL_ROUTE + "/telemetry", *_DOOR, *_BODY, body=Telemetry))
 async def post_telemetry(request: Request) -> Response:
     """How the camera fared since it told last. Ours alone; hawkBit has none."""
     told = await body_as(request, Telemetry)
@@ -209,7 +199,7 @@ async def post_telemetry(request: Request) -> Response:
 
 
 @router.post(
-    **described(f"{POLL_ROUTE}/samples", *_DOOR, SampleInvalid, SampleNotWanted, TooManySamples, *_BODY, body=SampleIn),
+    **described(POLL_ROUTE + "/samples", *_DOOR, SampleInvalid, SampleNotWanted, TooManySamples, *_BODY, body=SampleIn),
 )
 async def post_samples(request: Request) -> Response:
     """One window with its mask, or a list of at most 16. All are kept, or none."""
@@ -224,7 +214,7 @@ async def post_samples(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(**described(f"{POLL_ROUTE}/softwaremodules/{{module}}/artifacts", *_DOOR, ArtifactNotFound))
+@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts", *_DOOR, ArtifactNotFound))
 async def list_artifacts(request: Request) -> Response:
     """The files of a chunk."""
     module = segment(request, "module")
@@ -236,8 +226,8 @@ async def list_artifacts(request: Request) -> Response:
     return rendered(await admitted(request, work, reading=True))
 
 
-@router.head(f"{POLL_ROUTE}/softwaremodules/{{module}}/artifacts/{{filename}}", include_in_schema=False, response_model=None)
-@router.get(**described(f"{POLL_ROUTE}/softwaremodules/{{module}}/artifacts/{{filename}}", *_DOOR, ArtifactNotFound))
+@router.head(POLL_ROUTE + "/softwaremodules/{module}/artifacts/{filename}", include_in_schema=False, response_model=None)
+@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts/{filename}", *_DOOR, ArtifactNotFound))
 async def download(request: Request) -> Response:
     """A file, or its MD5 sum as `<filename>.MD5SUM`. Ranges and ETag as RFC 9110 has them."""
     module, filename = segment(request, "module"), segment(request, "filename")

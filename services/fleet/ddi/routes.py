@@ -43,7 +43,7 @@ class DeviceRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for another way to the endpoint."""
-        return self.endpoint  # type: ignore[no-any-return]
+        return self.endpoint
 
 
 async def admitted(request: Request, work: Work[T], *, reading: bool = False) -> T:

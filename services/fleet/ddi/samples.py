@@ -74,7 +74,7 @@ def _check_rate(session: Session, camera: Camera, more: int, now: datetime) -> N
         # When as many have become older than an hour as are too many.
         wait = taken[min(over, len(taken)) - 1] + _HOUR - now
         raise TooManySamples(
-            f"At most {MOST_PER_HOUR} samples of a camera are taken within an hour; {len(taken)} were, and {more} are too many.",
+            f"At most {MOST_PER_HOUR} samples of a camera are taken within an hour; {len(taken)} were.",
             retry_after_s=max(1, math.ceil(wait.total_seconds())),
         )
 

@@ -25,14 +25,18 @@ def bucket_of(camera_id: str) -> int:
 def touch(session: Session, camera_ids: Iterable[str]) -> None:
     """These cameras may be answered otherwise once this transaction has committed."""
     buckets: set[int] = session.info.setdefault(_TOUCHED, set())
-    if not buckets:
-        event.listen(session, "before_commit", _count_up, once=True)
+    if not event.contains(session, "before_commit", _count_up):
+        event.listen(session, "before_commit", _count_up)
     buckets.update(map(bucket_of, camera_ids))
 
 
 def _count_up(session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a savepoint's end: one round it may still be rolled back, and would take the count along
     # Last of all and in order: of two transactions that touch the same buckets one waits for the other, and neither forever.
     buckets = sorted(session.info.pop(_TOUCHED, ()))
+    if not buckets:
+        return
     mine = select(Epoch.bucket).where(Epoch.bucket.in_(buckets)).order_by(Epoch.bucket).with_for_update()
     session.execute(mine)
     counted = update(Epoch).where(Epoch.bucket.in_(buckets)).values(epoch=Epoch.epoch + 1)
