@@ -17,12 +17,15 @@ from services.fleet.actions.router import router as actions
 from services.fleet.cameras.loops import LOOPS as CAMERA_LOOPS
 from services.fleet.cameras.router import router as cameras
 from services.fleet.ddi.door import DeviceDoor
+from services.fleet.ddi.reads import PollReads
 from services.fleet.ddi.router import POLL_ROUTE
 from services.fleet.ddi.router import router as ddi
+from services.fleet.events.feed import EventFeed
 from services.fleet.events.loops import LOOPS as EVENT_LOOPS
 from services.fleet.events.router import router as events
 from services.fleet.hawkbit.router import router as hawkbit
 from services.fleet.metrics import Metrics
+from services.fleet.packages.loops import LOOPS as PACKAGE_LOOPS
 from services.fleet.packages.router import router as packages
 from services.fleet.polling.loops import LOOPS as POLLING_LOOPS
 from services.fleet.polling.memory import PollMemory
@@ -47,7 +50,7 @@ from shared.kit.remote_keys import RemoteKeys
 ROUTERS: Final[tuple[APIRouter, ...]] = (ddi, cameras, packages, rollouts, actions, events, hawkbit, health)
 """The devices' first: theirs are asked a hundred times as often as all others."""
 
-LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *EVENT_LOOPS)
+LOOPS: Final[tuple[ServiceLoop, ...]] = (*ROLLOUT_LOOPS, *POLLING_LOOPS, *CAMERA_LOOPS, *PACKAGE_LOOPS, *EVENT_LOOPS)
 
 assert tables.METADATA.tables
 
@@ -71,16 +74,19 @@ def build_services(
     settings: FleetSettings, registry: CollectorRegistry, wake: Callable[[str], None], stopping: threading.Event
 ) -> Services:
     """Make the clients. Nothing is connected before its first use."""
-    engine = make_engine(settings.database_url)
+    engine, polls = make_engine(settings.database_url), PollMemory()
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    sessions = make_sessions(engine)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=make_sessions(engine),
+        sessions=sessions,
         keys=RemoteKeys(settings.jobs_url),
         connect=ClientFactory(settings.jobs_url, key=key, key_file=settings.api_key_file),
         blobs=BlobStore(settings.blob_url),
-        polls=PollMemory(),
+        polls=polls,
+        reads=PollReads(engine, polls),
+        feed=EventFeed(sessions, stopping),
         metrics=Metrics(registry),
         wake=wake,
         stopping=stopping,

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from services.fleet.ddi.reads import PollReads
+from services.fleet.events.feed import EventFeed
 from services.fleet.metrics import Metrics
 from services.fleet.polling.memory import PollMemory
 from services.fleet.settings import FleetSettings
@@ -30,6 +32,9 @@ class Services:
     """To the jobs service: packages, and signed returns."""
     blobs: BlobStore
     polls: PollMemory
+    reads: PollReads
+    feed: EventFeed
+    """For the app's event loop alone."""
     metrics: Metrics
     wake: Callable[[str], None]
     """Lets the loop of this name tick now."""

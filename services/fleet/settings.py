@@ -30,5 +30,6 @@ class FleetSettings(ServiceSettings):
     contacts_s: PositiveFloat = Field(default=2, description="how often it is written who was heard of")
     max_package_bytes: PositiveInt = 256 << 20
     max_attributes_bytes: PositiveInt = Field(default=64 << 10, description="of what one device tells of itself")
+    sse_ping_s: PositiveFloat = Field(default=15, description="how often silent event streams show that they live")
     samples_kept_s: PositiveFloat = Field(default=30 * 86_400, description="how long sampled windows and masks are kept")
     events_kept_s: PositiveFloat = Field(default=90 * 86_400, description="how long events are kept that are no one's deed")

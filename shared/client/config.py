@@ -21,19 +21,24 @@ class Connection:
     inference_url: str
     inference_key: str | None
     """Differs from ``api_key`` where that is the embedded platform's, and the inference service another's."""
+    fleet_url: str
+    fleet_key: str | None
+    """As ``inference_key``, for the fleet service."""
 
     @classmethod
-    def to(cls, url: str, api_key: str | None, inference_url: str | None = None) -> "Connection":
+    def to(cls, url: str, api_key: str | None, inference_url: str | None = None, fleet_url: str | None = None) -> "Connection":
         """To services that are named in full: nothing is looked up."""
-        return cls(default_home(), url, api_key, None, inference_url or url, api_key)
+        return cls(default_home(), url, api_key, None, inference_url or url, api_key, fleet_url or url, api_key)
 
 
-def connection(home: Path, url: str | None, api_key: str | None, inference_url: str | None = None) -> Connection:
+def connection(
+    home: Path, url: str | None, api_key: str | None, inference_url: str | None = None, fleet_url: str | None = None
+) -> Connection:
     """The services that the user named, else the embedded platform of ``home``.
 
-    An inference service that nobody named is looked for under the jobs service's URL, as behind a gateway. The platform's
-    admin key is used for the platform's own URLs alone: it must not be sent to a stranger. NotReachable if there is neither
-    a URL nor a platform.
+    An inference or fleet service that nobody named is looked for under the jobs service's URL, as behind a gateway. The
+    platform's admin key is used for the platform's own URLs alone: it must not be sent to a stranger. NotReachable if there
+    is neither a URL nor a platform.
     """
     platform = platform_of(home)
     own_url: str | None = platform.get("jobs_url")
@@ -45,14 +50,15 @@ def connection(home: Path, url: str | None, api_key: str | None, inference_url: 
         )
     wanted = checked_url(named)
     is_own = own_url is not None and wanted == checked_url(own_url)
-    own_inference: str | None = platform.get("inference_url") if is_own else None
-    inference = checked_url(inference_url or own_inference or wanted)
-    inference_key = api_key
+    own: dict[str, Any] = platform if is_own else {}
+    inference = checked_url(inference_url or own.get("inference_url") or wanted)
+    fleet = checked_url(fleet_url or own.get("fleet_url") or wanted)
+    inference_key = fleet_key = api_key
     if api_key is None and is_own:
         api_key = _key_in(Path(platform["admin_key_file"]))
-        inference_key = api_key if inference in {own_inference, wanted} else None
-    mlflow_url = platform.get("mlflow_url") if is_own else None
-    return Connection(home, wanted, api_key, mlflow_url, inference, inference_key)
+        inference_key = api_key if inference in {own.get("inference_url"), wanted} else None
+        fleet_key = api_key if fleet in {own.get("fleet_url"), wanted} else None
+    return Connection(home, wanted, api_key, own.get("mlflow_url"), inference, inference_key, fleet, fleet_key)
 
 
 def default_home() -> Path:
@@ -60,13 +66,16 @@ def default_home() -> Path:
     return Path(os.environ.get("PICOFLEET_HOME") or Path.home() / ".picofleet")
 
 
-def default_connection(api_key: str | None = None, inference_url: str | None = None) -> Connection:
-    """What PICOFLEET_URL, PICOFLEET_INFERENCE_URL and PICOFLEET_API_KEY name, else the embedded platform of PICOFLEET_HOME."""
+def default_connection(
+    api_key: str | None = None, inference_url: str | None = None, fleet_url: str | None = None
+) -> Connection:
+    """What PICOFLEET_URL, _INFERENCE_URL, _FLEET_URL and _API_KEY name, else the embedded platform of PICOFLEET_HOME."""
     return connection(
         default_home(),
         os.environ.get("PICOFLEET_URL"),
         api_key or os.environ.get("PICOFLEET_API_KEY"),
         inference_url or os.environ.get("PICOFLEET_INFERENCE_URL"),
+        fleet_url or os.environ.get("PICOFLEET_FLEET_URL"),
     )
 
 

@@ -51,3 +51,7 @@ class JobFailed(ClientError):
 
 class DeploymentFailed(ClientError):
     """A deployment that was waited for is not served."""
+
+
+class RolloutNotOver(ClientError):
+    """A rollout that was waited for goes on still."""

@@ -11,6 +11,7 @@ from shared.client.resources.admin import Keys, Workers
 from shared.client.resources.blobs import Blobs
 from shared.client.resources.datasets import Datasets
 from shared.client.resources.deployments import Deployments
+from shared.client.resources.fleet import Fleet
 from shared.client.resources.jobs import Jobs
 from shared.client.resources.models import Models
 from shared.client.resources.packages import Packages
@@ -25,11 +26,12 @@ class PicofleetClient:
     """Speaks to the jobs service: the given one, else PICOFLEET_URL with PICOFLEET_API_KEY, else the embedded platform.
 
     ``deployments`` and ``segment`` speak to the inference service: ``inference_url``, else PICOFLEET_INFERENCE_URL or the
-    embedded platform's if no ``url`` was given, else ``url``, as behind a gateway.
+    embedded platform's if no ``url`` was given, else ``url``, as behind a gateway. ``fleet`` speaks to the fleet service:
+    ``fleet_url``, else PICOFLEET_FLEET_URL, and so on.
 
-    >>> with PicofleetClient("http://127.0.0.1:8001", api_key) as fleet:  # doctest: +SKIP
-    ...     job = fleet.jobs.submit_training(submission)
-    ...     for event in fleet.jobs.events(job.id):
+    >>> with PicofleetClient("http://127.0.0.1:8001", api_key) as client:  # doctest: +SKIP
+    ...     job = client.jobs.submit_training(submission)
+    ...     for event in client.jobs.events(job.id):
     ...         print(event.seq, event.type, event.payload)
 
     Every method raises ProblemError for a refusal and NotReachable if nobody answers.
@@ -41,10 +43,11 @@ class PicofleetClient:
         api_key: str | None = None,
         *,
         inference_url: str | None = None,
+        fleet_url: str | None = None,
         timeout_s: float = 30.0,
         retries: int = RETRIES,
     ) -> None:
-        found = _connection(url, api_key, inference_url)
+        found = _connection(url, api_key, inference_url, fleet_url)
         self._connection, self._timeout_s, self._retries = found, timeout_s, retries
         self.transport = Transport(found.url, found.api_key, timeout_s=timeout_s, retries=retries)
         self.datasets = Datasets(self.transport)
@@ -74,6 +77,12 @@ class PicofleetClient:
         """Which model versions are in use."""
         return Deployments(self.inference)
 
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Cameras, groups, and the rollouts that bring packages to them."""
+        found = self._connection
+        return Fleet(Transport(found.fleet_url, found.fleet_key, timeout_s=self._timeout_s, retries=self._retries))
+
     def segment(
         self,
         image: Path | bytes,
@@ -87,7 +96,7 @@ class PicofleetClient:
     ) -> SegmentOut:
         """Masks of what ``prompts`` point at in a JPEG, PNG or WebP file, or of ``everything`` in it.
 
-        >>> fleet.segment(Path("photo.jpg"), [Prompt(point=(320, 240))]).objects[0].confidence  # doctest: +SKIP
+        >>> client.segment(Path("photo.jpg"), [Prompt(point=(320, 240))]).objects[0].confidence  # doctest: +SKIP
 
         Unusable if the file cannot be read.
         """
@@ -99,6 +108,8 @@ class PicofleetClient:
         self.transport.close()
         if "inference" in self.__dict__:
             self.inference.close()
+        if "fleet" in self.__dict__:
+            self.fleet.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +118,11 @@ class PicofleetClient:
         self.close()
 
 
-def _connection(url: str | Connection | None, api_key: str | None, inference_url: str | None) -> Connection:
+def _connection(
+    url: str | Connection | None, api_key: str | None, inference_url: str | None, fleet_url: str | None
+) -> Connection:
     if isinstance(url, Connection):
         return url
-    return default_connection(api_key, inference_url) if url is None else Connection.to(url, api_key, inference_url)
+    if url is None:
+        return default_connection(api_key, inference_url, fleet_url)
+    return Connection.to(url, api_key, inference_url, fleet_url)

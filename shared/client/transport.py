@@ -76,7 +76,8 @@ class Transport:
     ) -> httpx.Response:
         """The answer to a request that succeeded. ``files`` makes it a multipart request.
 
-        Every POST carries an Idempotency-Key, so that it may be repeated when its answer was lost.
+        Every POST carries an Idempotency-Key (that of ``headers``, else a new one), so that it may be repeated when its
+        answer was lost.
         Raises ProblemError for a refusal and NotReachable if nobody answers.
         """
         sent = dict(headers or {})
@@ -85,7 +86,7 @@ class Transport:
             content = body.model_dump_json().encode()
             sent["Content-Type"] = "application/json"
         if method == "POST":
-            sent["Idempotency-Key"] = new_id()
+            sent.setdefault("Idempotency-Key", new_id())
         wanted = {key: value for key, value in (params or {}).items() if value is not None}
         for attempt in range(self.retries + 1):
             last = attempt == self.retries

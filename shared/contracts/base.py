@@ -4,6 +4,7 @@ import hashlib
 import math
 import re
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -64,7 +65,16 @@ TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{
 TagValue = Annotated[str, StringConstraints(max_length=256)]
 Tags = Annotated[dict[TagKey, TagValue], Field(max_length=32)]
 
-Timestamp = AwareDatetime
+
+def _has_utc(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError("lies outside of the years 1 to 9999 in UTC") from exc
+    return moment
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(_has_utc)]
 
 
 def digest_of(content: bytes) -> str:

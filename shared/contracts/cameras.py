@@ -132,6 +132,7 @@ class CameraOut(Lenient):
     health_reason: str = ""
     telemetry: Telemetry | None = None
     replaced_by: str | None = None
+    deleted_at: Timestamp | None = None
 
 
 class CameraCreated(CameraOut):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
@@ -136,6 +137,17 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 def begin_reading(session: Session) -> None:
     """Open the session's transaction as one that only reads; call it before the first statement."""
     session.connection(execution_options={READING: True})
+
+
+@contextmanager
+def read_once(engine: Engine) -> Iterator[Connection]:
+    """A connection for one statement that only reads.
+
+    In Postgres a statement is a transaction in itself: to begin and end one would take two further round trips.
+    """
+    options = {READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    with engine.connect() as connection:
+        yield connection.execution_options(**options)
 
 
 def get_session(request: Request) -> Iterator[Session]:

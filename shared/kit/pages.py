@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -50,7 +51,8 @@ def decode_cursor(cursor: str, length: int = 1) -> list[Any]:
 
 
 def _is_plain(part: Any) -> bool:
-    return isinstance(part, str | int) and not isinstance(part, bool) and "\0" not in str(part)
+    # Neither NUL, which Postgres stores in no text, nor half a character (a lone surrogate), which no database can be sent.
+    return isinstance(part, str | int) and not isinstance(part, bool) and re.search("[\0\ud800-\udfff]", str(part)) is None
 
 
 def _bad_cursor() -> InvalidRequest:

@@ -9,25 +9,33 @@ import os
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
 
 from tests.bench import fleet_peers as peers
 from tests.bench import wrk
+from tests.bench.fleet_downloads import print_memory
 from tests.bench.fleet_ours import NEEDED, Device, Fleet, add_cameras, etag_of, running_cluster
 from tests.bench.fleet_peers import HOST, Polled
+from tests.bench.fleet_rollout import compare_rollout
 from tests.bench.load import Result
 from tests.bench.serving_ours import Jobs
 from tests.bench.table import Measured, print_goal, print_table, ratio
 from tests.conftest import PostgresCluster
 
 SMALL = bool(os.environ.get("BENCH_SMALL"))
-ROUNDS = 2 if SMALL else 5
+ROUNDS = 1 if SMALL else 5
 SECONDS = 1.0 if SMALL else 3.0
 CONCURRENCY = (8, 64)
 CAMERAS = 1000
+ROLLOUT_CAMERAS = 300 if SMALL else 10_000
+ROLLOUT_POLL_S = 1.0 if SMALL else 20.0
+ROLLOUT_S = 60 if SMALL else 1200
+"""At most."""
+DOWNLOADS = 20
 
 UNCHANGED, MEMORY, DATABASE = "ours, 304 from memory", "ours, 200 from memory", "ours, from the database"
 OUTCOMES = {UNCHANGED: "memory_unchanged", MEMORY: "memory", DATABASE: "database"}
@@ -46,7 +54,6 @@ class Field:
     folder: Path
     cluster: PostgresCluster
     jobs: Jobs
-    ending: ExitStack
 
 
 def main() -> None:
@@ -56,15 +63,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as ending:
         cluster, jobs = ending.enter_context(running_cluster()), Jobs(Path(name))
         ending.callback(jobs.stop)
-        field = Field(folder=Path(name), cluster=cluster, jobs=jobs, ending=ending)
+        field = Field(folder=Path(name), cluster=cluster, jobs=jobs)
         _compare_polls(field)
+        with _fleet(field, "rollout") as fleet:
+            devices = add_cameras(fleet.url, ROLLOUT_CAMERAS)
+            compare_rollout(fleet, devices, poll_s=ROLLOUT_POLL_S, limit_s=ROLLOUT_S)
+        with _fleet(field, "downloads") as fleet:
+            print_memory(fleet, add_cameras(fleet.url, DOWNLOADS))
+
+
+@contextmanager
+def _fleet(field: Field, name: str) -> Iterator[Fleet]:
+    """On a database of its own."""
+    folder = field.folder / name
+    folder.mkdir()
+    fleet = Fleet(folder, field.cluster.create(name), field.jobs)
+    try:
+        yield fleet
+    finally:
+        fleet.stop()
 
 
 def _compare_polls(field: Field) -> None:
-    url = field.cluster.create("fleet")
-    fleet = Fleet(field.folder, url, field.jobs)
-    field.ending.callback(fleet.stop)
-    contenders = _contenders(field, fleet, add_cameras(url, CAMERAS))
+    with ExitStack() as ending:
+        fleet = ending.enter_context(_fleet(field, "polls"))
+        contenders = _contenders(field, fleet, add_cameras(fleet.url, 2 * CAMERAS), ending)
+        taken = _take(contenders, fleet)
+        for concurrency, results in taken.items():
+            rows = [_row(each, results[each.name]) for each in contenders]
+            print_table(f"Polls of {CAMERAS} cameras, {concurrency} at a time, two processes each", "polls/s", rows)
+    _print_goals(taken)
+
+
+def _take(contenders: Sequence[Polled], fleet: Fleet) -> Taken:
     taken: Taken = {concurrency: {each.name: [] for each in contenders} for concurrency in CONCURRENCY}
     for each in contenders:
         each.turn(CONCURRENCY[-1], SECONDS)  # what is remembered is remembered now, and connections are open
@@ -72,26 +103,29 @@ def _compare_polls(field: Field) -> None:
         for concurrency in CONCURRENCY:
             for each in contenders:
                 taken[concurrency][each.name].append(_checked_turn(each, concurrency, fleet))
-    for concurrency, results in taken.items():
-        rows = [_row(each, results[each.name]) for each in contenders]
-        print_table(f"Polls of {CAMERAS} cameras, {concurrency} at a time, two processes each", "polls/s", rows)
-    _print_goals(taken)
+    return taken
 
 
-def _contenders(field: Field, fleet: Fleet, devices: Sequence[Device]) -> list[Polled]:
-    """All of them, running and asked once; the bare read first. openmv-ota is left out where it cannot be installed."""
-    bare = peers.bare_read(fleet.url, devices, field.folder, field.ending)
-    etags = [{"If_None_Match": etag_of(fleet.ports[0], device, HOST)} for device in devices]
-    # A device that asks under another name than the last time is not answered from memory: its links would be others.
-    renamed = [_poll(device, f"{name}.{HOST}") for name in ("a", "b") for device in devices]
-    requests = {
-        UNCHANGED: [_poll(device, HOST, **etag) for device, etag in zip(devices, etags, strict=True)],
-        MEMORY: [_poll(device, HOST) for device in devices],
-        DATABASE: renamed,
+def _contenders(field: Field, fleet: Fleet, devices: Sequence[Device], ending: ExitStack) -> list[Polled]:
+    """All of them, running; the bare read first. openmv-ota is left out where it cannot be installed.
+
+    Half of the devices are remembered; the other half ask each time under another name than the last time. What is remembered
+    does not count then, since its links would lead elsewhere.
+    """
+    devices, others = devices[:CAMERAS], devices[CAMERAS:]
+    bare = peers.bare_read(fleet.url, devices, field.folder, ending)
+    quiet = [_poll(device, HOST) for device in devices]
+    peers.ask_all(fleet.ports, quiet, ())
+    etags = [etag_of(fleet.ports[0], device, HOST) for device in devices]
+    unchanged = [_poll(device, HOST, If_None_Match=etag) for device, etag in zip(devices, etags, strict=True)]
+    files = {
+        UNCHANGED: repeat(_written(field.folder / "unchanged.lua", unchanged)),
+        MEMORY: repeat(_written(field.folder / "memory.lua", quiet)),
+        DATABASE: _renamed(field.folder / "database.lua", others),
     }
-    contenders = [bare, *(_ours(field, fleet, name, each) for name, each in requests.items())]
+    contenders = [bare, *(Polled(name=name, ports=fleet.ports, files=each, pids=fleet.pids) for name, each in files.items())]
     if not SMALL:
-        other = peers.openmv_ota(field.cluster.create("openmv"), devices, field.folder, field.ending)
+        other = peers.openmv_ota(field.cluster.create("openmv"), devices, field.folder, ending)
         contenders += [other] if other else []
     return contenders
 
@@ -100,10 +134,16 @@ def _poll(device: Device, host: str, **headers: str) -> bytes:
     return wrk.get(device.path, host, Authorization=device.authorization, **headers)
 
 
-def _ours(field: Field, fleet: Fleet, name: str, requests: list[bytes]) -> Polled:
-    file = field.folder / f"{name.replace(' ', '-').replace(',', '')}.lua"
+def _written(file: Path, requests: Sequence[bytes]) -> Path:
     wrk.write_requests(file, requests)
-    return Polled(name=name, ports=fleet.ports, file=file, pids=fleet.pids)
+    return file
+
+
+def _renamed(file: Path, devices: Sequence[Device]) -> Iterator[Path]:
+    """The file once more for each turn, with names that none before has had."""
+    for turn in count():
+        names = [f"{turn}-{number}.{HOST}" for number in range(2)]
+        yield _written(file, [_poll(device, name) for name in names for device in devices])
 
 
 def _checked_turn(contender: Polled, concurrency: int, fleet: Fleet) -> Result:
@@ -116,7 +156,7 @@ def _checked_turn(contender: Polled, concurrency: int, fleet: Fleet) -> Result:
 
 
 def _check_outcomes(name: str, answered: Counter[str]) -> None:
-    if answered[OUTCOMES[name]] < LEAST * answered.total():
+    if answered[OUTCOMES[name]] < LEAST * max(1, answered.total()):
         raise RuntimeError(f"polls that should all be {OUTCOMES[name]!r} were answered so: {dict(answered)}")
 
 
@@ -146,7 +186,9 @@ def _print_goals(taken: Taken) -> None:
         for name, least in ((UNCHANGED, 1.0), (MEMORY, 1.0), (DATABASE, 0.6)):
             share = _times(taken, concurrency, name, bare)
             print_goal(
-                f"{name}: at least {100 * least:.0f} % of a bare read, {concurrency} at a time", f"{100 * share:.0f} %", share >= least
+                f"{name}: at least {100 * least:.0f} % of a bare read, {concurrency} at a time",
+                f"{100 * share:.0f} %",
+                share >= least,
             )
     for other in others:
         for concurrency in CONCURRENCY:

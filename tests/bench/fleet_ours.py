@@ -87,9 +87,10 @@ class Fleet:
         """``settings``: further ones, by name in lower case. The database is migrated here."""
         upgrade(database_url)
         self.url, self.folder, self.ports = database_url, folder, [free_port() for _ in range(PROCESSES)]
+        self._key = jobs.key
         common = {
             "DATABASE_URL": database_url,
-            "BLOB_URL": str(folder / "fleet-blobs"),
+            "BLOB_URL": str(self.blobs),
             "JOBS_URL": f"http://127.0.0.1:{jobs.port}",
             "API_KEY": jobs.key,
             **{name.upper(): value for name, value in settings.items()},
@@ -103,6 +104,11 @@ class Fleet:
             wait_until_answered(process, port, get("/readyz"), folder / f"fleet-{port}.log")
 
     @property
+    def blobs(self) -> Path:
+        """Where it keeps packages."""
+        return self.folder / "fleet-blobs"
+
+    @property
     def pids(self) -> Sequence[int]:
         return [process.pid for process in self._processes]
 
@@ -113,11 +119,17 @@ class Fleet:
     def peak_mb(self) -> float:
         return sum(peak_mb(pid) for pid in self.pids)
 
+    def request(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Of an operator."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Authorization: Bearer {self._key}"]
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
+        return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
     def polls(self) -> Counter[str]:
         """Polls answered so far, by outcome."""
         counted: Counter[str] = Counter()
         for port in self.ports:
-            _, told = exchange(port, get("/metrics"))
+            _, told = exchange(port, self.request("GET", "/metrics"))
             counted.update({outcome.decode(): int(float(count)) for outcome, count in _POLLS.findall(told)})
         return counted
 

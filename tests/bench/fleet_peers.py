@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +22,20 @@ OPENMV: Final = "openmv"
 _PRODUCT: Final = 4711
 _BOARD: Final = "OPENMV_N6"
 FIRST_S: Final = 120
-"""At most, for the first check-in of all devices."""
+"""At most, for the first poll of all devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
-    """Requests of ``file`` to ``ports``; ``pids``: the processes behind them."""
+    """Requests of a file, each turn those of the next, to ``ports``; ``pids``: the processes behind them."""
 
     name: str
     ports: Sequence[int]
-    file: Path
+    files: Iterator[Path]
     pids: Sequence[int]
 
     def turn(self, concurrency: int, seconds: float) -> Result:
-        return wrk.run(self.file, self.ports, concurrency=concurrency, seconds=seconds)
+        return wrk.run(next(self.files), self.ports, concurrency=concurrency, seconds=seconds)
 
     def peak_mb(self) -> float:
         return sum(peak_mb(pid) for pid in self.pids)
@@ -47,7 +48,7 @@ def bare_read(database_url: str, devices: Sequence[Device], folder: Path, ending
     ports, pids = _started("bare-read", command, {"DATABASE_URL": database_url}, folder, ending, path)
     file = folder / "bare-read.lua"
     wrk.write_requests(file, [wrk.get(f"/devices/{device.controller_id}", HOST) for device in devices])
-    return Polled(name="FastAPI + SQLAlchemy, one row", ports=ports, file=file, pids=pids)
+    return Polled(name="FastAPI + SQLAlchemy, one row", ports=ports, files=repeat(file), pids=pids)
 
 
 def openmv_ota(database_url: str, devices: Sequence[Device], folder: Path, ending: ExitStack) -> Polled | None:
@@ -72,11 +73,10 @@ def openmv_ota(database_url: str, devices: Sequence[Device], folder: Path, endin
     command = [program, "server", "run", "--host", "127.0.0.1", "--port"]
     ports, pids = _started(OPENMV, command, environment, folder, ending, "/healthz")
     requests = [_check_in(device) for device in devices]
-    for port in ports:
-        _ask_all(port, requests)
+    ask_all(ports, requests, (b'"update":false',))
     file = folder / "openmv.lua"
     wrk.write_requests(file, requests)
-    return Polled(name="openmv-ota check-in", ports=ports, file=file, pids=pids)
+    return Polled(name="openmv-ota check-in", ports=ports, files=repeat(file), pids=pids)
 
 
 def _started(
@@ -94,24 +94,29 @@ def _started(
 
 def _check_in(device: Device) -> bytes:
     """As a camera of theirs sends it that runs the newest release."""
-    body = json.dumps({
-        "device_id": device.controller_id,
-        "product_id": _PRODUCT,
-        "board": _BOARD,
-        "product": "bench",
-        "app_version": "1.0.0",
-        "payload_version": 1,
-        "slot": "a",
-        "representation": "full",
-        "confirmed": True,
-    }).encode()
-    head = f"POST /api/v1/check HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    body = json.dumps(
+        {
+            "device_id": device.controller_id,
+            "product_id": _PRODUCT,
+            "board": _BOARD,
+            "product": "bench",
+            "app_version": "1.0.0",
+            "payload_version": 1,
+            "slot": "a",
+            "representation": "full",
+            "confirmed": True,
+        }
+    ).encode()
+    head = (
+        f"POST /api/v1/check HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
-def _ask_all(port: int, requests: Sequence[bytes]) -> None:
-    """Each once: the device is in the database then, and its registration in the process's memory."""
-    whole = [Request(request, ((b'"update":false',),)) for request in requests]
-    result = ask_each(whole, Load(port=port, concurrency=8, seconds=FIRST_S, count=len(whole)))
-    if result.failed:
-        raise RuntimeError(f"{OPENMV} does not let its devices in: {result.failures}")
+def ask_all(ports: Sequence[int], requests: Sequence[bytes], pieces: tuple[bytes, ...]) -> None:
+    """Each once at each port, so that what is remembered is remembered. RuntimeError unless all get a 200 with ``pieces``."""
+    whole = [Request(request, (pieces,)) for request in requests]
+    for port in ports:
+        result = ask_each(whole, Load(port=port, concurrency=8, seconds=FIRST_S, count=len(whole)))
+        if result.failed:
+            raise RuntimeError(f"not all are answered as they should be: {result.failures}")

@@ -27,7 +27,11 @@ def write_requests(path: Path, requests: Sequence[bytes]) -> None:
 
 def get(path: str, host: str, **headers: str) -> bytes:
     """A request without a body; underscores in the names of headers are hyphens."""
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 

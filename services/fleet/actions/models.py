@@ -29,6 +29,7 @@ class Action(FleetBase):
     rollout_id: Mapped[str | None] = mapped_column(ForeignKey("rollouts.id", ondelete="CASCADE"))
     """None of one that was assigned by hand."""
     phase: Mapped[int | None]
+    """None also of one whose place a later try has taken."""
     rank: Mapped[int] = mapped_column(BigInteger, default=0)
     """The camera's place in the rollout: a hash of both."""
     priority: Mapped[int] = mapped_column(default=50)
@@ -54,7 +55,17 @@ class Action(FleetBase):
             sqlite_where=text("active"),
             postgresql_where=text("active"),
         ),
-        Index("ix_actions_standing", "rollout_id", "phase", "kind", "state"),
+        Index("ix_actions_standing", "rollout_id", "phase", "kind", "state", "active"),
+        # Those whose turn is still to come, in the order in which it comes.
+        Index(
+            "ix_actions_waiting",
+            "rollout_id",
+            "kind",
+            "phase",
+            "rank",
+            sqlite_where=text("state = 'pending' AND NOT active"),
+            postgresql_where=text("state = 'pending' AND NOT active"),
+        ),
         Index("ix_actions_camera_id_id", "camera_id", "id"),
         Index("ix_actions_restores_id", "restores_id"),
     )

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, insert, select, update
+from sqlalchemy.orm import Session, aliased
 
 from services.fleet.actions.domain import before, is_open
 from services.fleet.actions.models import Action, ActionHistory
@@ -21,9 +21,11 @@ def release(session: Session, action_ids: Collection[int], *, deadline_at: datet
     An action that is active already, or not pending, is left as it is.
     """
     now = db_now(session)
-    busy = select(Action.camera_id).where(Action.active)
+    other = aliased(Action)
+    # Not as NOT IN: Postgres would read all active actions of the fleet for it.
+    busy = exists().where(other.camera_id == Action.camera_id, other.active)
     free = select(Action.id, Action.camera_id).where(
-        Action.id.in_(action_ids), Action.state == ActionState.PENDING, ~Action.active, Action.camera_id.not_in(busy)
+        Action.id.in_(action_ids), Action.state == ActionState.PENDING, ~Action.active, ~busy
     )
     rows = session.execute(free.with_for_update(skip_locked=True)).all()
     one_each = {camera_id: action_id for action_id, camera_id in reversed(rows)}
@@ -95,12 +97,15 @@ def move_all(
 
 def _follow_success(session: Session, moved: Collection[Any]) -> None:
     """Cameras run the package now; one that was restored runs its last good one, and what it takes back is over."""
-    by_package: dict[str | None, list[str]] = {}
+    by_package: dict[tuple[str | None, str], list[str]] = {}
     for row in moved:
-        by_package.setdefault(row.package_id, []).append(row.camera_id)
-    for package_id, cameras in by_package.items():
+        by_package.setdefault((row.package_id, row.kind), []).append(row.camera_id)
+    for (package_id, kind), cameras in by_package.items():
+        values = {"current_package_id": package_id}
+        if kind == ActionKind.RESTORE:
+            values["last_good_package_id"] = package_id
         session.execute(
-            update(Camera).where(Camera.id.in_(cameras)).values(current_package_id=package_id),
+            update(Camera).where(Camera.id.in_(cameras)).values(values),
             execution_options={"synchronize_session": False},
         )
     taken_back = [row.restores_id for row in moved if row.kind == ActionKind.RESTORE and row.restores_id is not None]

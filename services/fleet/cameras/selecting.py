@@ -3,7 +3,8 @@
 from sqlalchemy import ColumnElement, Select, exists, select
 
 from services.fleet.cameras.models import Camera, CameraLabel
-from services.fleet.cameras.selector import Operator, Selector, Term
+from services.fleet.cameras.selector import Operator, Selector, SelectorInvalid, Term, parse
+from shared.kit.problems import InvalidRequest
 
 
 def conditions(selector: Selector) -> list[ColumnElement[bool]]:
@@ -21,3 +22,11 @@ def _condition(term: Term) -> ColumnElement[bool]:
     if term.operator in {Operator.IN, Operator.NOT_IN}:
         labels = labels.where(CameraLabel.value.in_(term.values))
     return labels if term.operator in {Operator.IN, Operator.EXISTS} else ~labels
+
+
+def read(text: str, field: str) -> Selector:
+    """The selector that a user wrote in ``field``, as `body.selector`; InvalidRequest says where it is wrong."""
+    try:
+        return parse(text)
+    except SelectorInvalid as exc:
+        raise InvalidRequest.of_field(field, str(exc), "as Kubernetes writes them: site=berlin,model in (a, b),!old") from exc

@@ -50,7 +50,11 @@ def caller_of(request: Request, settings: FleetSettings) -> Caller:
 
 def caller_as(request: Request, settings: FleetSettings, controller_id: str) -> Caller:
     """The device of this id behind a request."""
-    headers = dict(request.scope["headers"])
+    return caller_in(request.scope, dict(request.scope["headers"]), settings, controller_id)
+
+
+def caller_in(scope: Mapping[str, Any], headers: HeaderMap, settings: FleetSettings, controller_id: str) -> Caller:
+    """The device of this id behind a request's ASGI scope."""
     authorization = headers.get(b"authorization", b"")
     scheme, token_hash = read_authorization(authorization)
     return Caller(
@@ -58,8 +62,8 @@ def caller_as(request: Request, settings: FleetSettings, controller_id: str) -> 
         authorization=authorization,
         scheme=scheme,
         token_hash=token_hash,
-        address=address_of(request.scope),
-        base=base_of(request.scope, headers, settings),
+        address=address_of(scope),
+        base=base_of(scope, headers, settings),
     )
 
 

@@ -49,6 +49,19 @@ def answer_poll(services: Services, caller: Caller) -> PollAnswer:
     return answered
 
 
+async def answer_known(services: Services, caller: Caller) -> PollAnswer | None:
+    """As ``answer_poll``, for little: where a known device shows its own token, and no action of its may have to wait.
+
+    None: it is for ``answer_poll`` to say.
+    """
+    if caller.scheme != TARGET:
+        return None
+    row, generations = await services.reads.read(caller.controller_id)
+    if row is None or row.state == ActionState.PENDING or not holds(caller, row.token_hash):
+        return None
+    return _answered(services, caller, row, generations, offered=row.action_id is not None)
+
+
 def _read(services: Services, caller: Caller, generations: Sequence[int]) -> PollAnswer | None:
     """None: nobody knows the device."""
     row = repository.poll_row(services.engine, caller.controller_id)
@@ -61,6 +74,11 @@ def _read(services: Services, caller: Caller, generations: Sequence[int]) -> Pol
             if not may_speak(session, caller, row.token_hash, row.provisioned_by):
                 raise not_let_in(caller)
             offered = offered and (row.state != ActionState.PENDING or is_offered(session, row.id, row.package_id))
+    return _answered(services, caller, row, generations, offered=offered)
+
+
+def _answered(services: Services, caller: Caller, row: Row[Any], generations: Sequence[int], *, offered: bool) -> PollAnswer:
+    """For a caller that was let in."""
     services.polls.heard(row.id, caller.address)
     answer = _rendered(services, caller, row, offered=offered)
     # A camera that has something to do asks the database each time: so nothing need be forgotten when maintenance opens, and

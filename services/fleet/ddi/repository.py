@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row, Select, bindparam, exists, func, select
+from sqlalchemy import Engine, Row, Select, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from services.fleet.actions.models import Action, ActionHistory
@@ -12,7 +12,7 @@ from services.fleet.cameras.models import Camera, Group, ProvisioningToken
 from services.fleet.packages.models import Package, PackageFile, Statement
 from services.fleet.rollouts.models import Rollout, Sample
 from shared.contracts.rollouts import ActionState, RolloutState
-from shared.kit.database import READING
+from shared.kit.database import read_once
 
 ANY_FORMAT: Final = "any"
 
@@ -24,9 +24,13 @@ def _poll_query() -> Select[Any]:
     camera, active, rollout = Camera.__table__.c, Action.__table__.alias().c, Rollout.__table__.c
     mine = Action.__table__.alias().c
     installed = select(func.max(mine.id)).where(mine.camera_id == camera.id, mine.succeeded_at.is_not(None))
-    restless = exists().where(mine.camera_id == camera.id, rollout.id == mine.rollout_id, rollout.state.in_(_RESTLESS))
+    # Not IN, whose parameters SQLAlchemy would write into the statement anew for each poll.
+    restless = exists().where(
+        mine.camera_id == camera.id, rollout.id == mine.rollout_id, or_(*(rollout.state == state for state in _RESTLESS))
+    )
     columns = (
         camera.id,
+        camera.controller_id,
         camera.token_hash,
         camera.provisioned_by,
         camera.attributes_wanted,
@@ -39,7 +43,7 @@ def _poll_query() -> Select[Any]:
         restless.correlate(Camera.__table__).label("restless"),
     )
     joined = Camera.__table__.outerjoin(active.id.table, (active.camera_id == camera.id) & active.active)
-    wanted = (camera.controller_id == bindparam("controller_id"), camera.deleted_at.is_(None))
+    wanted = (camera.controller_id.in_(bindparam("controller_ids", expanding=True)), camera.deleted_at.is_(None))
     return select(*columns).select_from(joined).where(*wanted)
 
 
@@ -48,11 +52,15 @@ _POLL: Final = _poll_query()
 
 def poll_row(engine: Engine, controller_id: str) -> Row[Any] | None:
     """All that a poll's answer depends on, but for whether a pending action may be offered: one statement."""
-    with engine.connect() as connection:
-        # One statement sees one state of the database anyway; a transaction would be two more ways there and back.
-        alone = {READING: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
-        connection.execution_options(**alone)
-        return connection.execute(_POLL, {"controller_id": controller_id}).one_or_none()
+    return poll_rows(engine, [controller_id]).get(controller_id)
+
+
+def poll_rows(engine: Engine, controller_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """As ``poll_row``, by controller id, for several."""
+    # A number of parameters that is a power of two, so that there are few statements and the driver has them all prepared.
+    padded = [*controller_ids, *controller_ids[-1:] * ((1 << (len(controller_ids) - 1).bit_length()) - len(controller_ids))]
+    with read_once(engine) as connection:
+        return {row.controller_id: row for row in connection.execute(_POLL, {"controller_ids": padded})}
 
 
 def camera_by_controller(session: Session, controller_id: str) -> Camera | None:

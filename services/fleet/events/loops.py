@@ -1,7 +1,33 @@
-"""Periodic work on events."""
+"""Periodic work on events and answers."""
 
+from datetime import timedelta
 from typing import Final
 
-from services.fleet.runtime import ServiceLoop
+from services.fleet.events import repository
+from services.fleet.runtime import ServiceLoop, Services
+from shared.kit.database import db_now
+from shared.kit.idempotency import forget_old_answers
 
-LOOPS: Final[tuple[ServiceLoop, ...]] = ()
+_AT_ONCE: Final = 5000
+"""Deleted by one transaction."""
+
+
+def forget_events(services: Services) -> None:
+    """Delete old events that are no one's deed; what somebody did is kept for good."""
+    while not services.stopping.is_set():
+        with services.sessions.begin() as session:
+            before = db_now(session) - timedelta(seconds=services.settings.events_kept_s)
+            if repository.forget(session, before, _AT_ONCE) < _AT_ONCE:
+                return
+
+
+def forget_answers(services: Services) -> None:
+    """Delete answers to Idempotency-Keys that are a day old."""
+    with services.sessions.begin() as session:
+        forget_old_answers(session)
+
+
+LOOPS: Final = (
+    ServiceLoop(name="events.retention", every_s=lambda _: 900, tick=forget_events),
+    ServiceLoop(name="idempotency.retention", every_s=lambda _: 900, tick=forget_answers),
+)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import case, select, update
+from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 
 from services.fleet.polling.models import Contact
 from services.fleet.runtime import Services
-from shared.kit.database import now_expression
+from shared.kit.database import Json, now_expression
 
 BATCH: Final = 1000
 """Cameras of one UPDATE and transaction."""
@@ -32,12 +32,14 @@ def write_heard(services: Services) -> int:
 
 def _write(session: Session, camera_ids: Sequence[str], addresses: Mapping[str, str]) -> None:
     """One statement. A camera that another replica writes at this moment is left to it, so none waits for another."""
-    mine = select(Contact.camera_id).where(Contact.camera_id.in_(camera_ids))
+    # One parameter for all: a CASE of a thousand branches kept the process busy for 25 ms, and Postgres for as long.
+    each = func.json_each if session.get_bind().dialect.name == "sqlite" else func.jsonb_each_text
+    told = each(literal({camera_id: addresses[camera_id] for camera_id in camera_ids}, Json)).table_valued("key", "value")
+    mine = select(Contact.camera_id).where(Contact.camera_id.in_(select(told.c.key).correlate(None)))
     mine = mine.order_by(Contact.camera_id).with_for_update(skip_locked=True)
-    told = {camera_id: addresses[camera_id] for camera_id in camera_ids}
     session.execute(
         update(Contact)
-        .where(Contact.camera_id.in_(mine))
-        .values(seen_at=now_expression(), address=case(told, value=Contact.camera_id, else_=Contact.address)),
+        .where(Contact.camera_id == told.c.key, Contact.camera_id.in_(mine))
+        .values(seen_at=now_expression(), address=told.c.value),
         execution_options={"synchronize_session": False},
     )

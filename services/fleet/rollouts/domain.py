@@ -93,6 +93,8 @@ class Snapshot:
     on_failure: OnFailure
     phases: Sequence[Phase]
     now: datetime
+    to_the_last: bool = False
+    """Cameras try again: it is not finished before each of them has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,8 @@ def _let_in(snapshot: Snapshot) -> list[Decision]:
 
 def _of_the_end(snapshot: Snapshot) -> list[Decision]:
     waiting = any(phase.turn_to_come or not phase.settled for phase in snapshot.phases)
-    return [] if waiting else [Finish()]
+    trying = snapshot.to_the_last and any(phase.under_way for phase in snapshot.phases)
+    return [] if waiting or trying else [Finish()]
 
 
 def _of_phase(snapshot: Snapshot, phase: Phase) -> list[Decision]:

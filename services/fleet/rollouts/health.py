@@ -34,7 +34,11 @@ def violation(criteria: HealthCriteria, telemetry: Telemetry, *, installed: str 
         return f"runs {telemetry.package}, not {installed}"
     if criteria.golden and telemetry.golden is GoldenCheck.FAILED:
         return "the golden frames fail"
-    missing, wanted, limit = telemetry.missing_frames, telemetry.frames + telemetry.missing_frames, criteria.max_missing_frame_percent
+    missing, wanted, limit = (
+        telemetry.missing_frames,
+        telemetry.frames + telemetry.missing_frames,
+        criteria.max_missing_frame_percent,
+    )
     if limit is not None and missing * 100 > limit * wanted:
         return f"{missing} of {wanted} frames missing, limit {limit:g} %"
     if criteria.max_dnn_ms is not None and telemetry.dnn_ms is not None and telemetry.dnn_ms > criteria.max_dnn_ms:

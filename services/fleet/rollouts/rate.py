@@ -1,7 +1,7 @@
 """How many cameras may be let in now. Pure: whole numbers only.
 
-Time is turned into credit; letting a camera in costs some. Credit is earned between ticks that are close to each other, and only
-so much of it is kept, so that nothing bursts after a pause.
+Time is turned into credit; letting a camera in costs some. Credit is earned between ticks that are close to each other, and
+only so much of it is kept, so that nothing bursts after a pause.
 """
 
 from dataclasses import dataclass, replace
@@ -71,5 +71,3 @@ def _grown(limit: RateLimit, before: Allowance, succeeded: int) -> Allowance:
         return before
     faster = max(before.rate + 1, ceil(Fraction(repr(limit.growth)) * before.rate))
     return replace(before, rate=min(faster, limit.max_per_minute), succeeded=succeeded)
-
-

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from shared.client.config import connection
+from shared.client.config import Connection, connection
 from shared.client.errors import ClientError
 from shared.client.sdk import PicofleetClient
 
@@ -42,14 +42,20 @@ class Globals:
     url: str | None
     api_key: str | None
     inference_url: str | None = None
+    fleet_url: str | None = None
 
 
 def client(ctx: typer.Context) -> PicofleetClient:
     """A client for the service that the options name; closed when the command ends."""
-    options: Globals = ctx.obj
-    opened = PicofleetClient(connection(options.home, options.url, options.api_key, options.inference_url))
+    opened = PicofleetClient(connection_of(ctx))
     ctx.call_on_close(opened.close)
     return opened
+
+
+def connection_of(ctx: typer.Context) -> Connection:
+    """What the options name."""
+    options: Globals = ctx.obj
+    return connection(options.home, options.url, options.api_key, options.inference_url, options.fleet_url)
 
 
 def mlflow_url(ctx: typer.Context) -> str | None:

@@ -65,6 +65,31 @@ def complete_package(incomplete: str) -> list[tuple[str, str]]:
     return _starting(found, incomplete)
 
 
+def complete_fleet_package(incomplete: str) -> list[tuple[str, str]]:
+    """The newest packages that can be rolled out."""
+    found = _asked(lambda client: [(each.ref, each.model or "") for each in client.fleet.packages.list(limit=20)])
+    return _starting(found, incomplete)
+
+
+def complete_camera(incomplete: str) -> list[tuple[str, str]]:
+    """What the newest cameras call themselves."""
+    found = _asked(lambda client: [(each.controller_id, each.id) for each in client.fleet.cameras.list(limit=50)])
+    return _starting(found, incomplete)
+
+
+def complete_group(incomplete: str) -> list[tuple[str, str]]:
+    """Names of groups of cameras."""
+    return _starting(_asked(lambda client: [(each.name, each.selector) for each in client.fleet.groups.list()]), incomplete)
+
+
+def complete_rollout(incomplete: str) -> list[tuple[str, str]]:
+    """Names of the newest rollouts."""
+    found = _asked(
+        lambda client: [(each.name, f"{each.state} {each.package}") for each in client.fleet.rollouts.list(limit=20)]
+    )
+    return _last(found, incomplete) + _starting(found, incomplete)
+
+
 def _last(found: list[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
     return [("last", "the newest")] if found and "last".startswith(incomplete) else []
 

@@ -11,18 +11,24 @@ from shared.client.cli import (
     admin,
     cache,
     camera,
+    cameras,
     datasets,
     demo,
     deployments,
     evaluate,
+    fleet_packages,
+    groups,
     jobs,
     models,
     package,
     packaging,
     pipelines,
     platform,
+    provisioning,
     quantize,
+    rollouts,
     segment,
+    simulate,
     submit,
     sweeps,
     teachers,
@@ -55,9 +61,15 @@ submit.app.command("quantization")(quantize.quantize)
 submit.app.command("packaging")(packaging.create)
 app.command(rich_help_panel="Work")(evaluate.evaluate)
 app.add_typer(package.app, name="package", rich_help_panel="Work")
-app.add_typer(camera.app, name="camera", rich_help_panel="Fleet")
 app.command(rich_help_panel="Serving")(segment.segment)
 app.add_typer(deployments.app, name="deployments", rich_help_panel="Serving")
+app.add_typer(cameras.app, name="cameras", rich_help_panel="Fleet")
+cameras.app.command("simulate")(simulate.simulate)
+app.add_typer(groups.app, name="groups", rich_help_panel="Fleet")
+app.add_typer(provisioning.app, name="provisioning-tokens", rich_help_panel="Fleet")
+app.add_typer(fleet_packages.app, name="fleet-packages", rich_help_panel="Fleet")
+app.add_typer(rollouts.app, name="rollouts", rich_help_panel="Fleet")
+app.add_typer(camera.app, name="camera", rich_help_panel="Fleet")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")
@@ -89,6 +101,10 @@ def options(
             help="Inference service; default: the embedded platform's, else as --url.",
         ),
     ] = None,
+    fleet_url: Annotated[
+        str | None,
+        typer.Option(envvar="PICOFLEET_FLEET_URL", help="Fleet service; default: the embedded platform's, else as --url."),
+    ] = None,
     home: Annotated[
         Path | None, typer.Option(envvar="PICOFLEET_HOME", help="Folder of the embedded platform; default: ~/.picofleet.")
     ] = None,
@@ -104,7 +120,7 @@ def options(
       picofleet datasets register shapes --generator
       picofleet jobs submit training --train shapes/train --validation shapes/val --watch
     """
-    ctx.obj = Globals(home or default_home(), url, api_key, inference_url)
+    ctx.obj = Globals(home or default_home(), url, api_key, inference_url, fleet_url)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

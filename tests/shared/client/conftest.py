@@ -34,7 +34,7 @@ class Script:
                 script.requests.append((self.command, self.path, dict(self.headers), body))
                 script.handlers[min(number, len(script.handlers) - 1)](self)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _do
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _do
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -93,7 +93,8 @@ def answer() -> Callable[..., Handler]:
 
 @pytest.fixture(autouse=True)
 def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in ("PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_API_KEY", "KEEP", "PICOFLEET_TRACE"):
+    urls = ("PICOFLEET_URL", "PICOFLEET_INFERENCE_URL", "PICOFLEET_FLEET_URL")
+    for name in (*urls, "PICOFLEET_API_KEY", "KEEP", "PICOFLEET_TRACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PICOFLEET_HOME", str(tmp_path_factory.mktemp("no-platform")))
 

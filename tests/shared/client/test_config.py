@@ -11,6 +11,7 @@ from shared.client.errors import ClientError, NotReachable
 def home(tmp_path: Path) -> Path:
     (tmp_path / "admin.key").write_text("pf_secret\n")
     urls = {"jobs_url": "http://127.0.0.1:8001", "inference_url": "http://127.0.0.1:8002", "mlflow_url": "http://m"}
+    urls["fleet_url"] = "http://127.0.0.1:8004"
     platform = urls | {"admin_key_file": str(tmp_path / "admin.key")}
     (tmp_path / "platform.json").write_text(json.dumps(platform))
     return tmp_path
@@ -56,6 +57,15 @@ def test_a_platform_of_before_the_inference_service_still_works(home: Path) -> N
     del description["inference_url"]
     (home / "platform.json").write_text(json.dumps(description))
     assert connection(home, None, None).inference_url == "http://127.0.0.1:8001"
+
+
+def test_the_platforms_fleet_service_is_found_with_its_key(home: Path) -> None:
+    found = connection(home, None, None)
+    assert (found.fleet_url, found.fleet_key) == ("http://127.0.0.1:8004", "pf_secret")
+    elsewhere = connection(home, None, None, None, "http://elsewhere:8004/")
+    assert (elsewhere.fleet_url, elsewhere.fleet_key, elsewhere.inference_key) == ("http://elsewhere:8004", None, "pf_secret")
+    gateway = connection(home, "https://fleet.example", "pf_other")
+    assert (gateway.fleet_url, gateway.fleet_key) == ("https://fleet.example", "pf_other")
 
 
 def test_a_given_key_goes_before_the_file(home: Path) -> None:

@@ -75,6 +75,7 @@ def test_a_cursor_gives_back_its_key(text):
         encode_cursor(None),
         encode_cursor({"a": 1}),
         encode_cursor("\0"),
+        encode_cursor("\ud800"),
         encode_cursor(True),
     ],
 )

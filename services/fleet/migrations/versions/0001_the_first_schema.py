@@ -224,7 +224,14 @@ def upgrade() -> None:
     with op.batch_alter_table("actions", schema=None) as batch_op:
         batch_op.create_index("ix_actions_camera_id_id", ["camera_id", "id"], unique=False)
         batch_op.create_index("ix_actions_restores_id", ["restores_id"], unique=False)
-        batch_op.create_index("ix_actions_standing", ["rollout_id", "phase", "kind", "state"], unique=False)
+        batch_op.create_index("ix_actions_standing", ["rollout_id", "phase", "kind", "state", "active"], unique=False)
+        batch_op.create_index(
+            "ix_actions_waiting",
+            ["rollout_id", "kind", "phase", "rank"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending' AND NOT active"),
+            postgresql_where=sa.text("state = 'pending' AND NOT active"),
+        )
         batch_op.create_index(
             "uq_actions_active_camera",
             ["camera_id"],
@@ -326,6 +333,11 @@ def downgrade() -> None:
     op.drop_table("camera_contacts")
     with op.batch_alter_table("actions", schema=None) as batch_op:
         batch_op.drop_index("uq_actions_active_camera", sqlite_where=sa.text("active"), postgresql_where=sa.text("active"))
+        batch_op.drop_index(
+            "ix_actions_waiting",
+            sqlite_where=sa.text("state = 'pending' AND NOT active"),
+            postgresql_where=sa.text("state = 'pending' AND NOT active"),
+        )
         batch_op.drop_index("ix_actions_standing")
         batch_op.drop_index("ix_actions_restores_id")
         batch_op.drop_index("ix_actions_camera_id_id")

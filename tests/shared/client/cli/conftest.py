@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from services.fleet.app import create_app as create_fleet_app
+from services.fleet.migrate import upgrade as upgrade_fleet
+from services.fleet.settings import FleetSettings
 from services.jobs.jobs.models import Job
 from services.jobs.jobs.service import enqueue
 from services.jobs.packages import publishing
@@ -38,6 +41,27 @@ def run_scripted(script: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 def run_alone(capfd: pytest.CaptureFixture[str]) -> Run:
     """The same without any service."""
     return _runner(capfd)
+
+
+@pytest.fixture
+def fleet_service(
+    service: Any, databases: Any, tmp_path: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The real fleet service, with its loops, beside the jobs service; `run` finds it. It ticks often."""
+    url = databases.create()
+    upgrade_fleet(url)
+    settings = FleetSettings(
+        database_url=url,
+        jobs_url=service.url,
+        api_key=service.key,
+        blob_url=str(tmp_path / "fleet-blobs"),
+        tick_s=0.1,
+        poll_s=1,
+        busy_poll_s=1,
+    )
+    served = serve(create_fleet_app(settings))
+    monkeypatch.setenv("PICOFLEET_FLEET_URL", served.url)
+    return served
 
 
 def _runner(capfd: pytest.CaptureFixture[str]) -> Run:
