@@ -53,6 +53,7 @@ def test_a_sensor_that_kills_the_agent_twice_is_believed(server: StubServer, pac
         "PICOFLEET_CAMERA_FAULT": "crash",
         "PYTHONPATH": str(ROOT),
     }
+    command = [sys.executable, "-m", "services.camera"]
     with listening(server) as url:
         server.sleep = "00:00:01"
         offer = server.offer(package(7))
@@ -60,10 +61,15 @@ def test_a_sensor_that_kills_the_agent_twice_is_believed(server: StubServer, pac
         codes = []
         for _ in range(2):
             agent = subprocess.run(
-                [sys.executable, "-m", "services.camera"], cwd=ROOT, env=environment, timeout=60, capture_output=True, check=False
+                [sys.executable, "-m", "services.camera"],
+                cwd=ROOT,
+                env=environment,
+                timeout=60,
+                capture_output=True,
+                check=False,
             )
             codes.append(agent.returncode)
-        last = subprocess.Popen([sys.executable, "-m", "services.camera"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        last = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
         try:
             until(lambda: offer.end is not None, "the end", timeout_s=60)
         finally:
