@@ -110,7 +110,7 @@ def _keys(settings: CameraSettings) -> Finding:
     try:
         keys = read_trusted(settings.keys_file).keys
     except PackageError as exc:
-        return Finding("keys", False, str(exc), "Fetch the platform's: GET /v1/packages/keys, or `picofleet package keygen`.")
+        return Finding("keys", False, str(exc), "Fetch the list from the platform: GET /v1/package-keys of the jobs service.")
     now = datetime.now(UTC)
     counting = [key for key in keys if key.retired_at is None or key.retired_at > now]
     hint = "" if counting else "All of them are retired: nothing can be installed."

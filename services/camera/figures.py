@@ -74,6 +74,10 @@ class Figures:
         """The pause before its first frame is none between frames."""
         self._last = self._pause_s = None
 
+    def moved(self) -> None:
+        """The region did: the frames that are dropped after that are not missing."""
+        self._last = None
+
     def _gap(self) -> int:
         """Frames that should have come since the one before, going by the usual pause."""
         now = self._monotonic()

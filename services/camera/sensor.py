@@ -162,7 +162,8 @@ class Sensor:
     def _follow(self, prompts: Prompts, first: "Queue[Frame | None]", stopping: threading.Event) -> None:
         """The reader: counts frames, and lets the prompts move the region."""
         try:
-            self._driver.set_roi(prompts.first())
+            roi = prompts.first()
+            self._driver.set_roi(roi)
             for frame in self._driver.frames():
                 if stopping.is_set():
                     return
@@ -170,7 +171,10 @@ class Sensor:
                 self._figures.count(frame)
                 if not first.full():
                     first.put_nowait(frame)
-                self._driver.set_roi(prompts.following(frame))
+                if (following := prompts.following(frame)) != roi:
+                    roi = following
+                    self._driver.set_roi(roi)
+                    self._figures.moved()
         except Exception as exc:  # a driver is not ours to trust; that no more frames come is noticed
             log.warning("sensor.stream_failed", error=f"{type(exc).__name__}: {exc}"[:300])
         finally:

@@ -120,6 +120,8 @@ class World:
             verified = verify(folder, read_trusted(self._settings.keys_file))
             assert f"{verified.manifest.line}/{verified.manifest.release}" == current.package
             assert verified.digest == current.digest
+        if agent.state.good is not None:  # what it may be returned to is whole, too
+            Slots(Disk(), self.folder).check(agent.state.good)
 
     def check_end(self, agent: Agent, offer: Offer) -> None:
         story, state = self.story, agent.state
