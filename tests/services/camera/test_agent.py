@@ -107,7 +107,6 @@ def test_telemetry_says_how_the_frames_are_and_adds_up_while_nobody_hears(
     assert second["golden"] == "passed"
     assert second["sensor_celsius"] == 41.5
     assert second["package"] == "picosam2/7"
-    assert second["missing_frames"] <= 2
 
 
 def test_a_server_that_is_gone_is_asked_ever_less_often(agent: Agent, server: StubServer) -> None:
