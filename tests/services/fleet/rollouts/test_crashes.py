@@ -11,7 +11,6 @@ from sqlalchemy import event
 
 from services.fleet.rollouts import engine
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
