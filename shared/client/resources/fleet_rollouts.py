@@ -92,7 +92,7 @@ class Rollouts:
         return parsed(RolloutOut, self._transport.call("POST", f"{_path(rollout_id)}/clone", body=clone))
 
     def delete(self, rollout_id: str) -> None:
-        """Remove one that was never started, or is over."""
+        """Remove a draft."""
         self._transport.call("DELETE", _path(rollout_id))
 
     def actions(
