@@ -276,7 +276,7 @@ def clone(
 @app.command("delete", hidden=True)
 @app.command("rm")
 def remove(ctx: typer.Context, rollout: RolloutArgument, yes: YesFlag = False) -> None:
-    """Remove a rollout that was never started, or is over."""
+    """Remove a draft. What was started stays, for its history."""
     rollouts = client(ctx).fleet.rollouts
     found = _named(rollouts, rollout)
     confirm(f"Remove the rollout {found.name} ({found.state})?", yes=yes)
