@@ -14,7 +14,8 @@ from services.fleet.hawkbit.errors import ConfigNotFound, ConfigNotReadable
 from services.fleet.hawkbit.models import Config
 from services.fleet.settings import FleetSettings
 from shared.contracts.cameras import CameraFormat
-from shared.kit.auth import Actor, hash_secret, new_secret
+from shared.contracts.keys import Scope
+from shared.kit.auth import Actor, check_scope, hash_secret, new_secret
 from shared.kit.database import db_now
 from shared.kit.problems import InvalidRequest
 
@@ -81,7 +82,8 @@ def gateway_token_id(session: Session) -> str | None:
 
 
 def change(session: Session, key: Key, value: object, actor: Actor) -> Value:
-    """Set it, and what it is now. InvalidRequest for a value that it cannot have."""
+    """Set it, and what it is now. InvalidRequest for a value that it cannot have; Forbidden."""
+    _check_may_change(key, actor)
     try:
         new = checked(key, value).value
     except BadValue as exc:
@@ -100,7 +102,8 @@ def change(session: Session, key: Key, value: object, actor: Actor) -> Value:
 
 
 def reset(session: Session, key: Key, actor: Actor) -> None:
-    """Back to the default; the gateway token counts no more."""
+    """Back to the default; the gateway token counts no more. Forbidden."""
+    _check_may_change(key, actor)
     session.execute(delete(Config).where(Config.key == key))
     if key is Key.GATEWAY_TOKENS:
         _switch_token(session, on=False)
@@ -108,6 +111,12 @@ def reset(session: Session, key: Key, actor: Actor) -> None:
         # A hash of nothing known: cameras refer to the row, and no switch shall bring the old secret back.
         _set_token(session, new_secret(), actor)
     record(session, "hawkbit.config.reset", actor=actor, key=key.value)
+
+
+def _check_may_change(key: Key, actor: Actor) -> None:
+    """What lets devices in is for those to decide who make provisioning tokens."""
+    if key in {Key.GATEWAY_TOKEN, Key.GATEWAY_TOKENS}:
+        check_scope(actor, Scope.ADMIN)
 
 
 def _set_token(session: Session, secret: str, actor: Actor) -> None:

@@ -9,11 +9,15 @@ import pytest
 from shared.contracts.keys import Scope
 
 
+SCOPES = (Scope.OPERATOR, Scope.ADMIN)
+
+
 class Management:
     """hawkBit's management API over HTTP Basic; ``ids`` remembers what was made last, by kind."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, admin: str) -> None:
         self.http = httpx.Client(base_url=f"{url}/rest/v1/", auth=("admin", key), timeout=30)
+        self.admin = ("admin", admin)
         self.url, self.ids = url, dict[str, Any]()
         self._devices: list[Updater] = []
 
@@ -23,7 +27,7 @@ class Management:
         return answer.json() if answer.content else None
 
     def config(self, key: str, value: Any) -> None:
-        self.call("PUT", f"system/configs/{key}", json={"value": value})
+        self.call("PUT", f"system/configs/{key}", json={"value": value}, auth=self.admin)
 
     def target(self, name: str = "device-1", **fields: Any) -> dict[str, Any]:
         made: dict[str, Any] = self.call("POST", "targets", 201, json=[{"controllerId": name, "name": name} | fields])[0]
@@ -114,7 +118,7 @@ class Updater:
 
 @pytest.fixture
 def hawkbit(served: Any, key_for: Callable[..., dict[str, str]]) -> Iterator[Management]:
-    key = key_for(Scope.OPERATOR, "hawkbit-operator")["Authorization"].removeprefix("Bearer ")
-    client = Management(served.url, key)
+    operator, admin = (key_for(scope, f"hawkbit-{scope}")["Authorization"].removeprefix("Bearer ") for scope in SCOPES)
+    client = Management(served.url, operator, admin)
     yield client
     client.close()

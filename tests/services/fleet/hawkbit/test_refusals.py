@@ -141,7 +141,7 @@ class TestSettings:
             "pollingOverdueTime": None,
         }
         for key, value in wrong.items():
-            problem = hawkbit.call("PUT", f"system/configs/{key}", 422, json={"value": value})
+            problem = hawkbit.call("PUT", f"system/configs/{key}", 422, json={"value": value}, auth=hawkbit.admin)
             assert problem["errors"][0]["hint"], key
 
     def test_the_gateway_token_is_not_shown_again(self, hawkbit):
@@ -150,12 +150,18 @@ class TestSettings:
         assert problem["type"] == "/problems/config-not-readable"
         assert "authentication.gatewaytoken.key" not in hawkbit.call("GET", "system/configs")
 
+    @pytest.mark.parametrize("key", ["authentication.gatewaytoken.enabled", "authentication.gatewaytoken.key"])
+    def test_only_who_may_make_provisioning_tokens_sets_the_gateway_token(self, hawkbit, key):
+        for method, asked in (("PUT", {"json": {"value": "a-secret-of-the-gateway"}}), ("DELETE", {})):
+            problem = hawkbit.call(method, f"system/configs/{key}", 403, **asked)
+            assert "needs admin" in problem["detail"]
+
     def test_settings_that_there_are_not_are_not_made(self, hawkbit):
         hawkbit.call("PUT", "system/configs/repository.actions.autoclose.enabled", 404, json={"value": True})
 
     def test_what_is_set_is_told_and_can_be_taken_back(self, hawkbit):
         assert hawkbit.call("GET", "system/configs/pollingTime") == {"value": "00:05:00", "global": True}
-        hawkbit.config("pollingTime", "00:01:00")
+        hawkbit.call("PUT", "system/configs/pollingTime", json={"value": "00:01:00"})
         assert hawkbit.call("GET", "system/configs")["pollingTime"] == {"value": "00:01:00", "global": False}
         assert hawkbit.call("GET", "system/configs/pollingOverdueTime")["value"] == "00:03:00"
         hawkbit.call("DELETE", "system/configs/pollingTime", 204)
@@ -169,13 +175,13 @@ class TestSettings:
         device.poll(expect=401)
         hawkbit.config("authentication.gatewaytoken.enabled", True)
         device.poll()
-        hawkbit.call(off[0], "system/configs/authentication.gatewaytoken.enabled", **off[1])
+        hawkbit.call(off[0], "system/configs/authentication.gatewaytoken.enabled", auth=hawkbit.admin, **off[1])
         device.poll(expect=401)
 
     def test_a_deleted_gateway_token_does_not_come_back(self, hawkbit):
         hawkbit.config("authentication.gatewaytoken.enabled", True)
         hawkbit.config("authentication.gatewaytoken.key", "a-secret-of-the-gateway")
-        hawkbit.call("DELETE", "system/configs/authentication.gatewaytoken.key", 204)
+        hawkbit.call("DELETE", "system/configs/authentication.gatewaytoken.key", 204, auth=hawkbit.admin)
         hawkbit.config("authentication.gatewaytoken.enabled", True)
         hawkbit.ids["target"] = "device-1"
         hawkbit.device("GatewayToken a-secret-of-the-gateway").poll(expect=401)
