@@ -17,10 +17,8 @@ from services.fleet.runtime import Services
 from shared.contracts.rollouts import ActionState
 from shared.kit.database import begin_reading
 
-QUIET_KEPT_S: Final = 3600.0
-RESTLESS_KEPT_S: Final = 300.0
-"""How long an answer is remembered at most, which bounds how long a camera is told to come too often or too seldom: the end of
-a rollout changes nothing for the cameras it has ended for, so it does not touch them."""
+KEPT_S: Final = 3600.0
+"""How long an answer is remembered at most. All that changes one touches its camera, so this is for what nobody thought of."""
 
 _LONGEST_S: Final = 24 * 3600 - 1
 """DDI has a time of the day here."""
@@ -97,7 +95,7 @@ def _remember(services: Services, caller: Caller, row: Row[Any], answer: PollAns
         etag=answer.etag,
         body=answer.body,
         generations=generations,
-        keep_s=RESTLESS_KEPT_S if row.restless else QUIET_KEPT_S,
+        keep_s=KEPT_S,
     )
 
 

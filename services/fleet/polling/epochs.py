@@ -24,10 +24,19 @@ def bucket_of(camera_id: str) -> int:
 
 def touch(session: Session, camera_ids: Iterable[str]) -> None:
     """These cameras may be answered otherwise once this transaction has committed."""
-    buckets: set[int] = session.info.setdefault(_TOUCHED, set())
+    _touch(session, map(bucket_of, camera_ids))
+
+
+def touch_all(session: Session) -> None:
+    """As ``touch``, of every camera: for so many that hardly a bucket has none of them."""
+    _touch(session, range(BUCKETS))
+
+
+def _touch(session: Session, buckets: Iterable[int]) -> None:
+    touched: set[int] = session.info.setdefault(_TOUCHED, set())
     if not event.contains(session, "before_commit", _count_up):
         event.listen(session, "before_commit", _count_up)
-    buckets.update(map(bucket_of, camera_ids))
+    touched.update(buckets)
 
 
 def _count_up(session: Session) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from services.fleet.actions.models import Action, ActionHistory
 from services.fleet.actions.moves import request_cancel
 from services.fleet.cameras.models import Camera
+from services.fleet.polling.epochs import touch
 from services.fleet.rollouts import repository
 from services.fleet.rollouts.memory import Memory
 from services.fleet.rollouts.models import Rollout, RolloutPhase
@@ -90,6 +91,7 @@ def plan(work: Work) -> bool:
     _add(work, cameras, {key: Place(phase, rank) for key, rank in ranks.items() if (phase := phase_at(rank, ends))})
     if len(cameras) < work.rows:
         work.rollout.planned = True
+        repository.touch_cameras(work.session, work.id)
         work.remember(looked_at=work.now)
         return False
     work.remember(cursor=cameras[-1].id)
@@ -187,6 +189,7 @@ def _let_join(work: Work, ids: Sequence[str], inherited: Mapping[str, Place]) ->
     if places:
         query = select(Camera).where(Camera.id.in_(places.keys()), Camera.deleted_at.is_(None))
         _add(work, work.session.scalars(query.order_by(Camera.id)).all(), places)
+        touch(work.session, places)
     return False
 
 

@@ -12,6 +12,7 @@ from services.fleet.actions.models import Action
 from services.fleet.cameras.models import Camera
 from services.fleet.cameras.selecting import conditions
 from services.fleet.cameras.selector import parse
+from services.fleet.polling.epochs import BUCKETS, touch, touch_all
 from services.fleet.rollouts.models import Rollout, RolloutPhase, Sample
 from shared.contracts.rollouts import ActionKind, ActionState, RolloutIn, RolloutState
 from shared.kit.database import db_now
@@ -118,6 +119,16 @@ def agreements(session: Session, rollout_ids: Collection[str]) -> dict[tuple[str
 def installs(rollout_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Conditions on the rollout's install actions."""
     return Action.rollout_id == rollout_id, Action.kind == ActionKind.INSTALL.value
+
+
+def touch_cameras(session: Session, rollout_id: str) -> None:
+    """Its cameras are told from now on to poll more often, or less: how often depends on the state of their rollouts."""
+    most = 4 * BUCKETS
+    ids = session.scalars(select(Action.camera_id).where(Action.rollout_id == rollout_id).limit(most)).all()
+    if len(ids) < most:
+        touch(session, ids)
+    else:
+        touch_all(session)
 
 
 def has_open(session: Session, rollout_id: str) -> bool:

@@ -163,6 +163,7 @@ def _elsewhere(rollout: Rollout, detail: str, *, but: str = "") -> RolloutElsewh
 
 def _done(session: Session, rollout: Rollout, actor: Actor, event: str, reason: str = "", **detail: Any) -> Rollout:
     rollout.next_tick_at = db_now(session)
+    repository.touch_cameras(session, rollout.id)
     record(session, event, actor=actor, rollout_id=rollout.id, reason=reason, **detail)
     session.flush()
     return rollout

@@ -48,6 +48,7 @@ class Work:
         self.rollout.next_tick_at = self.now
         if state.is_final:
             self.rollout.ended_at = self.now
+        repository.touch_cameras(self.session, self.id)
         self.tell(f"rollout.{state.value}", reason=reason)
 
     def tell(self, type_: str, **detail: Any) -> None:

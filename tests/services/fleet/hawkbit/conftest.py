@@ -8,7 +8,6 @@ import pytest
 
 from shared.contracts.keys import Scope
 
-
 SCOPES = (Scope.OPERATOR, Scope.ADMIN)
 
 

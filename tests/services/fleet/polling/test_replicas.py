@@ -16,10 +16,16 @@ from services.fleet.polling.contacts import write_heard
 from services.fleet.polling.epochs import touch
 from services.fleet.polling.loops import look_at_epochs
 from services.fleet.polling.models import Contact
+from services.fleet.rollouts import engine, service
 from services.fleet.runtime import Services
 from services.fleet.settings import FleetSettings
+from shared.contracts.keys import Scope
+from shared.contracts.rollouts import RolloutIn
+from shared.kit.auth import Actor
 from shared.kit.database import db_now
 from tests.services.fleet.ddi.conftest import TOKEN, Device, World
+
+ACTOR = Actor(key_id="a-key", name="someone", scope=Scope.OPERATOR)
 
 
 class Replica:
@@ -28,6 +34,13 @@ class Replica:
     def __init__(self, served: Any) -> None:
         self.services: Services = served.app.state.services
         self.http = httpx.Client(base_url=served.url, timeout=30)
+
+    def told_to_sleep(self, device: Device) -> str:
+        """What this replica says when it has looked at the epochs."""
+        look_at_epochs(self.services)
+        answer = self.http.get(device.root, headers={"Authorization": device.authorization})
+        said: str = answer.json()["config"]["polling"]["sleep"]
+        return said
 
     @contextmanager
     def counting(self) -> Any:
@@ -94,6 +107,38 @@ def test_what_one_replica_releases_the_others_show_after_a_look(replicas: list[R
     assert second.polled(device) == []  # not yet
     look_at_epochs(second.services)
     assert second.polled(device) == ["deploymentBase"]
+
+
+def test_cameras_come_often_from_the_start_of_their_rollout_to_its_end(replicas: list[Replica], world: World) -> None:
+    device, (first, second) = world.device(), replicas
+    world.package()
+    phases = [{"percent": 100, "approval": True}]  # nobody approves it, so the camera's turn does not come
+    body = RolloutIn.model_validate({"name": "r", "package": "line/1", "selector": "", "phases": phases, "start": True})
+    assert second.told_to_sleep(device) == "00:05:00"
+    with first.services.sessions.begin() as session:
+        rollout_id = service.make(session, body, actor=ACTOR).id
+    engine.tick(first.services)
+    heard = [second.told_to_sleep(device)]
+    for deed in (service.pause, service.resume, service.abort):
+        with first.services.sessions.begin() as session:
+            deed(session, rollout_id, actor=ACTOR, reason="")
+        heard.append(second.told_to_sleep(device))
+    assert heard == ["00:00:30", "00:05:00", "00:00:30", "00:05:00"]
+
+
+def test_cameras_of_a_rollout_that_ends_by_itself_come_seldom_again(replicas: list[Replica], world: World) -> None:
+    device, (first, second) = world.device(), replicas
+    phases = [{"percent": 100, "soak_s": 0.5}]
+    body = RolloutIn.model_validate({"name": "r", "package": "line/1", "selector": "", "phases": phases, "start": True})
+    package = world.package()
+    with first.services.sessions.begin() as session:
+        session.get_one(Camera, device.camera_id).current_package_id = package  # it has succeeded from the start
+        service.make(session, body, actor=ACTOR)
+    engine.tick(first.services)
+    assert second.told_to_sleep(device) == "00:00:30"
+    time.sleep(0.6)
+    engine.tick(first.services)
+    assert second.told_to_sleep(device) == "00:05:00"
 
 
 def test_a_change_between_reading_and_remembering_is_not_lost(replicas: list[Replica], world: World) -> None:
