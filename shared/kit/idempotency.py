@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy import CursorResult, String, Text, delete, insert
+from sqlalchemy import CursorResult, String, Text, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -72,13 +72,25 @@ class Once:
         """
         if self.key is None:
             return _json(make().model_dump_json(), status)
-        identity = (self.request.state.actor.key_id, f"{self.request.method} {self.request.url.path}", _hash(self.key))
+        identity = self._identity(self.key)
         earlier = _reserve(self.session, identity, _hash_body(body))
         if earlier is not None:
-            return _json(earlier.answer, earlier.status or status, replayed=True)
+            return _repeated(earlier)
         answer = make().model_dump_json()
         _keep(self.session, identity, status, answer)
         return _json(answer, status)
+
+    def earlier(self, body: BaseModel) -> Response | None:
+        """What ``answer`` would repeat, without taking the key: for what takes too long to be done in one transaction.
+
+        Ask first, do it, then ``answer``. Whoever sends the same meanwhile does it too. Raises IdempotencyConflict.
+        """
+        if self.key is None:
+            return None
+        since = db_now(self.session) - KEPT
+        stored = select(StoredAnswer).where(*_is(self._identity(self.key)), StoredAnswer.created_at >= since)
+        earlier = self.session.scalar(stored)
+        return None if earlier is None else _repeated(_same(earlier, _hash_body(body)))
 
     def answer_secretly(self, body: BaseModel, make: Callable[[], BaseModel], *, already: type[Conflict]) -> Response:
         """As ``answer``, for an answer that holds a secret: it is not kept, and a repetition raises ``already``."""
@@ -92,6 +104,13 @@ class Once:
         if not made:
             raise already("This Idempotency-Key has made a key before.")
         return _json(made[0].model_dump_json(), response.status_code)
+
+    def _identity(self, key: str) -> tuple[str, str, str]:
+        return self.request.state.actor.key_id, f"{self.request.method} {self.request.url.path}", _hash(key)
+
+
+def _repeated(earlier: StoredAnswer) -> Response:
+    return _json(earlier.answer, earlier.status or 200, replayed=True)
 
 
 def _json(answer: str | None, status: int, *, replayed: bool = False) -> Response:
@@ -119,7 +138,10 @@ def _reserve(session: Session, identity: tuple[str, str, str], body_hash: str) -
 
 
 def _earlier(session: Session, identity: tuple[str, str, str], body_hash: str) -> StoredAnswer:
-    row = session.get_one(StoredAnswer, identity)
+    return _same(session.get_one(StoredAnswer, identity), body_hash)
+
+
+def _same(row: StoredAnswer, body_hash: str) -> StoredAnswer:
     if row.body_hash != body_hash:
         raise IdempotencyConflict("This Idempotency-Key was used on this route with another body.")
     return row

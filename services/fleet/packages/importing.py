@@ -6,16 +6,18 @@ Nothing is asked, fetched or verified inside of a transaction; what is stored in
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from fastapi import status
+from fastapi.responses import Response
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from services.fleet.events.record import record
-from services.fleet.packages import files, finding, removing, repository
+from services.fleet.packages import files, finding, removing, repository, views
 from services.fleet.packages.errors import PackageDiffers, PackageRefused
 from services.fleet.packages.files import StoredFile
 from services.fleet.packages.models import Package
@@ -26,6 +28,7 @@ from shared.contracts.packaging import PackageOut
 from shared.contracts.rollouts import FleetPackageKind, PackageImport
 from shared.kit.auth import Actor
 from shared.kit.database import Violation, begin_reading, violated
+from shared.kit.idempotency import Once
 from shared.kit.packages.errors import PackageError
 from shared.kit.packages.verifying import Verified, verify
 
@@ -43,6 +46,21 @@ class Fetched:
 
     verified: Verified
     files: Sequence[StoredFile]
+
+
+def import_once(services: Services, session: Session, wanted: PackageImport, once: Once, *, actor: Actor) -> Response:
+    """As ``import_``, with the answer: that of before for the same Idempotency-Key, whatever ``wanted`` means by now.
+
+    ``session`` has begun nothing yet: it keeps the answer. IdempotencyConflict.
+    """
+    with services.sessions.begin() as reading:
+        begin_reading(reading)
+        earlier = replace(once, session=reading).earlier(wanted)
+    if earlier is not None:
+        return earlier
+    package_id, new = import_(services, wanted, actor=actor)
+    code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
+    return once.answer(wanted, lambda: views.one(session, session.get_one(Package, package_id)), status=code)
 
 
 def import_(services: Services, wanted: PackageImport, *, actor: Actor) -> tuple[str, bool]:

@@ -16,7 +16,6 @@ from services.fleet.packages.errors import (
     PackagesAway,
     PackageTooLarge,
 )
-from services.fleet.packages.models import Package
 from services.fleet.runtime import ServicesDep
 from shared.contracts.keys import Scope
 from shared.contracts.pages import Page
@@ -24,6 +23,7 @@ from shared.contracts.rollouts import FleetPackageKind, FleetPackageOut, Package
 from shared.kit.auth import OperatorActor, requires
 from shared.kit.blobs import BlobNotFound
 from shared.kit.database import SessionDep
+from shared.kit.idempotency import IdempotencyConflict, OnceDep
 from shared.kit.pages import PageDep
 from shared.kit.problems import InvalidRequest, RangeNotSatisfiable, problem_responses
 from shared.kit.ranges import serve_ranges
@@ -43,18 +43,13 @@ FileName = Annotated[str | None, Query(max_length=256, description="of several f
     status_code=status.HTTP_201_CREATED,
     response_model=FleetPackageOut,
     responses=_PRESENT
-    | problem_responses(InvalidRequest, PackageRefused, PackageDiffers, ImportRefused, PackageTooLarge, PackagesAway),
+    | problem_responses(
+        InvalidRequest, PackageRefused, PackageDiffers, ImportRefused, PackageTooLarge, PackagesAway, IdempotencyConflict
+    ),
 )
-def import_(
-    body: PackageImport, services: ServicesDep, session: SessionDep, actor: OperatorActor, response: Response
-) -> FleetPackageOut:
-    """Fetch a signed package from the jobs service, verify it and keep it.
-
-    The same again answers what is here, so it needs no Idempotency-Key.
-    """
-    package_id, new = importing.import_(services, body, actor=actor)
-    response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
-    return views.one(session, session.get_one(Package, package_id))
+def import_(body: PackageImport, services: ServicesDep, session: SessionDep, actor: OperatorActor, once: OnceDep) -> Response:
+    """Fetch a signed package from the jobs service, verify it and keep it. One that is here already is answered as it is."""
+    return importing.import_once(services, session, body, once, actor=actor)
 
 
 @router.get("", response_model=Page[FleetPackageOut], dependencies=_VIEWER)

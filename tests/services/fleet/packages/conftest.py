@@ -76,8 +76,9 @@ class Packages:
         stored = self.jobs.app.state.services.blobs.put_file(tar)
         self.jobs_row(digest=stored.digest, size_bytes=stored.size_bytes)
 
-    def import_(self, ref: str = "picosam2/3", /, **body: Any) -> httpx.Response:
-        return self.http.post("/v1/fleet/packages", json=body or {"package": ref}, headers=self.user)
+    def import_(self, ref: str = "picosam2/3", /, *, key: str | None = None, **body: Any) -> httpx.Response:
+        headers = self.user | ({"Idempotency-Key": key} if key else {})
+        return self.http.post("/v1/fleet/packages", json=body or {"package": ref}, headers=headers)
 
     def get(self, path: str = "", headers: dict[str, str] | None = None, **params: Any) -> httpx.Response:
         return self.http.get(f"/v1/fleet/packages{path}", headers=self.user | (headers or {}), params=params)

@@ -46,6 +46,22 @@ def test_the_same_again_is_the_one_that_is_there(packages):
     assert packages.refs() == ["picosam2/3"]
 
 
+def test_the_same_request_means_the_same_package_when_another_is_newer_by_now(packages, monkeypatch):
+    refs = ["picosam2/3", "picosam2/4"]
+    packages.published(3), packages.published(4)
+    found = {"created_at": "2026-01-01T00:00:00Z", "name": "picosam2", "version": "2"}
+    monkeypatch.setattr(Models, "version", lambda *_: VersionOut(tags={"picofleet.release": refs[0]}, **found))
+    first = packages.import_(model="picosam2/2", key="k")
+    refs.reverse()
+    again = packages.import_(model="picosam2/2", key="k")
+    assert (again.status_code, again.content, again.headers["Idempotency-Replayed"]) == (201, first.content, "true")
+    assert packages.refs() == ["picosam2/3"]
+    other = packages.import_("picosam2/4", key="k")
+    assert (other.status_code, other.json()["type"]) == (409, "/problems/idempotency-conflict")
+    assert packages.refs() == ["picosam2/3"]
+    assert packages.import_(model="picosam2/2", key="another").json()["ref"] == "picosam2/4"
+
+
 def test_a_job_names_the_package_that_it_made(packages):
     job = packages.published()
     assert packages.import_(job=job).json()["ref"] == "picosam2/3"
