@@ -97,10 +97,17 @@ def show(ctx: typer.Context, ref: RefArgument, as_json: JsonFlag = False) -> Non
 
 @app.command("delete", hidden=True)
 @app.command("rm")
-def remove(ctx: typer.Context, ref: RefArgument, yes: YesFlag = False) -> None:
+def remove(
+    ctx: typer.Context,
+    ref: RefArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if rollouts or cameras need it: they fail for want of it.")
+    ] = False,
+    yes: YesFlag = False,
+) -> None:
     """Remove a package from the fleet service. The jobs service keeps it."""
     confirm(f"Remove {ref} from the fleet service?", yes=yes)
-    client(ctx).fleet.packages.delete(_ref(ref))
+    client(ctx).fleet.packages.delete(_ref(ref), force=force)
     err().print("Removed.")
 
 

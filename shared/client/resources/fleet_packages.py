@@ -40,9 +40,9 @@ class FleetPackages:
                 return None
             raise
 
-    def delete(self, ref: str) -> None:
-        """Remove a package; ProblemError 409 if a camera or a rollout needs it."""
-        self._transport.call("DELETE", _package(ref))
+    def delete(self, ref: str, *, force: bool = False) -> None:
+        """Remove a package; ProblemError 409 if a camera or a rollout needs it. With ``force`` these fail for want of it."""
+        self._transport.call("DELETE", _package(ref), params={"force": "true"} if force else None)
 
     def download(self, ref: str, to: Path, *, digest: str | None = None, on_progress: Progress | None = None) -> Path:
         """Save a package as the tar ``to``; DownloadError if its bytes are not those of ``digest``, where one is given."""

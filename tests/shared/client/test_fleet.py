@@ -103,6 +103,7 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, str]] = [
     (lambda f: f.packages.import_(PackageImport(job="j")), "POST", "/v1/fleet/packages", a_fleet_package()),
     (lambda f: f.packages.get("picosam2/3"), "GET", "/v1/fleet/packages/picosam2/3", a_fleet_package()),
     (lambda f: f.packages.delete("a b/3"), "DELETE", "/v1/fleet/packages/a%20b/3", ""),
+    (lambda f: f.packages.delete("a/3", force=True), "DELETE", "/v1/fleet/packages/a/3?force=true", ""),
     (lambda f: f.rollouts.preview(ROLLOUT), "GET", f"{PATH}/preview", a_preview()),
     (lambda f: f.rollouts.start(ROLLOUT), "POST", f"{PATH}/start", a_rollout()),
     (lambda f: f.rollouts.clone(ROLLOUT, CloneIn(name="w")), "POST", f"{PATH}/clone", a_rollout()),

@@ -97,7 +97,10 @@ def test_a_package_is_imported_shown_and_removed(run: Run, fleet_service: Any, p
     assert run("fleet-packages", "show", "picosam2").code == 2
     assert run("fleet-packages", "import").code == 2
     assert run("fleet-packages", "import", "picosam2/9").code == 4
-    assert run("fleet-packages", "rm", "picosam2/1", "--yes").code == 0
+    assert run("rollouts", "create", "picosam2/1", "--selector", "").code == 0
+    assert run("fleet-packages", "rm", "picosam2/1", "--yes").code != 0
+    assert run("fleet-packages", "rm", "picosam2/1", "--force", "--yes").code == 0
+    assert "picosam2/1" not in run("fleet-packages", "list").out
 
 
 @pytest.mark.slow
