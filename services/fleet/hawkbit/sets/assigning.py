@@ -38,21 +38,16 @@ def assign(session: Session, set_id: int, bodies: Sequence[AssignmentIn], base: 
         raise SetIncomplete(f"No module of {package.ref!r} has an artifact.")
     # In one order, so that two requests for the same targets do not wait for each other.
     by_id = {body.id: body for body in bodies}
-    made = [_assign(session, _camera(session, name), package, by_id[name], actor) for name in sorted(by_id)]
+    made = [_assign(session, name, package, by_id[name], actor) for name in sorted(by_id)]
     refs = [_ref(action, name, base) for name, action in zip(sorted(by_id), made, strict=True) if action is not None]
     return AssignedOut(assigned=len(refs), already_assigned=len(made) - len(refs), total=len(made), assigned_actions=refs)
 
 
-def _camera(session: Session, controller_id: str) -> Camera:
-    camera = targets.find_locked(session, controller_id)
-    if camera is None:
-        raise TargetNotFound(f"There is no target {controller_id!r}.")
-    return camera
-
-
-def _assign(session: Session, camera: Camera, package: Package, body: AssignmentIn, actor: Actor) -> Action | None:
+def _assign(session: Session, controller_id: str, package: Package, body: AssignmentIn, actor: Actor) -> Action | None:
     """None if the camera has the package, or is at it."""
-    before = targets.open_actions(session, camera.id)
+    # Actions before the camera, as whoever handles a device's feedback takes them; else the two could wait for each other.
+    before = targets.open_actions(session, _existing(targets.find(session, controller_id), controller_id).id)
+    camera = _existing(targets.find_locked(session, controller_id), controller_id)
     if any(action.package_id == package.id and action.active for action in before):
         return None
     if not before and camera.current_package_id == package.id:
@@ -72,6 +67,12 @@ def _assign(session: Session, camera: Camera, package: Package, body: Assignment
         raise TargetBusy(f"The target {camera.controller_id!r} was given something else at the same moment.")
     record(session, "action.assigned", actor=actor, camera_id=camera.id, action=action.id, package=package.ref)
     return action
+
+
+def _existing(camera: Camera | None, controller_id: str) -> Camera:
+    if camera is None:
+        raise TargetNotFound(f"There is no target {controller_id!r}.")
+    return camera
 
 
 def _ref(action: Action, controller_id: str, base: Base) -> ActionRef:

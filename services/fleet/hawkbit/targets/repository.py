@@ -19,9 +19,10 @@ def find(session: Session, controller_id: str) -> Camera | None:
 
 
 def find_locked(session: Session, controller_id: str) -> Camera | None:
-    """As ``find``; whoever else wants to change what the camera has to do waits."""
+    """As ``find``; whoever else wants to change the camera waits."""
     query = select(Camera).where(Camera.controller_id == controller_id, Camera.deleted_at.is_(None))
-    return session.scalar(query.with_for_update())
+    # key_share: a new action may refer to the camera meanwhile.
+    return session.scalar(query.with_for_update(key_share=True).execution_options(populate_existing=True))
 
 
 def page(session: Session, query: Query | None, window: Window) -> tuple[list[Camera], int]:
@@ -63,10 +64,11 @@ def action(session: Session, camera_id: str, action_id: int) -> Action | None:
 
 
 def open_actions(session: Session, camera_id: str) -> list[Action]:
-    """What the camera is at, and what waits for its turn by hand: not what a rollout will bring."""
+    """What the camera is at, and what waits for its turn by hand: not what a rollout will bring. Nobody else changes them."""
     mine = Action.active | Action.rollout_id.is_(None)
     rows = select(Action).where(Action.camera_id == camera_id, Action.closed_at.is_(None), mine)
-    return list(session.scalars(rows.order_by(Action.id)))
+    rows = rows.order_by(Action.id).with_for_update(key_share=True)
+    return list(session.scalars(rows.execution_options(populate_existing=True)))
 
 
 def history(session: Session, action_id: int, window: Window) -> tuple[list[ActionHistory], int]:

@@ -1,9 +1,12 @@
 """The flows of rauc-hawkbit-updater's public test suite (its test_basics, test_download, test_install, test_cancel)."""
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from services.fleet.hawkbit.targets import repository as targets
 from services.fleet.polling.loops import look_at_epochs
 
 SUITE = {
@@ -197,3 +200,22 @@ def test_the_polling_time_is_what_devices_are_told(hawkbit, services):
     hawkbit.call("DELETE", "system/configs/pollingTime", 204)
     look_at_epochs(services)
     assert hawkbit.device().sleep() == "00:05:00"
+
+
+def test_a_report_and_an_assignment_at_once_do_not_wait_for_each_other(hawkbit, monkeypatch):
+    action, device = hawkbit.assigned(), hawkbit.device()
+    other = hawkbit.set(name="another")
+    locked = targets.find_locked
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        reports = []
+
+        def locked_and_reported(*args):
+            camera = locked(*args)
+            reports.append(elsewhere.submit(device.say, action, "closed", finished="success"))
+            time.sleep(0.5)  # so that the report has come as far as it comes
+            return camera
+
+        monkeypatch.setattr(targets, "find_locked", locked_and_reported)
+        assert hawkbit.assign(other) > action
+    assert reports[0].result() == 410
