@@ -8,6 +8,7 @@ What is counted, each camera once, by its newest install action:
   that are off for ever do not hold a phase beyond their deadline. Where no camera at all has run the package yet, the next
   phase does not begin by itself: nothing speaks for the package.
 - *accepted*: failures for which the rollout had stopped when a person let it go on. They do not stop it again; one more does.
+  They say nothing of masks: whoever lets a rollout go on that differing masks had stopped accepts those of that phase alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ class Phase:
     approved: bool = False
     soaking_since: datetime | None = None
     accepted: int | None = None
+    masks_accepted: bool = False
+    """A person let it go on although its masks differ."""
     settled: bool = False
     """Its cameras' last good package is written down; of one that is done."""
     samples: int = 0
@@ -153,6 +156,8 @@ class Stop:
     how: OnFailure
     number: int
     reason: str
+    by_masks: bool = False
+    """The phase's masks are why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +242,11 @@ def _of_soaking(snapshot: Snapshot, phase: Phase) -> list[Decision]:
 
 def _of_quality(snapshot: Snapshot, phase: Phase) -> Hold | Stop | None:
     gate = phase.spec.quality
-    if gate is None or phase.accepted is not None or phase.succeeded == 0:
+    if gate is None or phase.masks_accepted or phase.succeeded == 0:
         return None
     if phase.samples < gate.min_samples or phase.agreement is None:
         return Hold(f"phase {phase.number}: {phase.samples} of {gate.min_samples} sampled masks are compared")
     if phase.agreement < gate.min_agreement:
         told = f"masks agree with the reference model by {phase.agreement:.3f}, at least {gate.min_agreement:g} is asked"
-        return Stop(snapshot.on_failure, phase.number, f"phase {phase.number}: {told}")
+        return Stop(snapshot.on_failure, phase.number, f"phase {phase.number}: {told}", by_masks=True)
     return None

@@ -25,6 +25,10 @@ class Memory(Lenient):
     """The rollout paused by itself."""
     accepted: dict[int, int] = Field(default_factory=dict)
     """By phase: failures for which it had stopped when a person let it go on."""
+    stopped_by_masks: int | None = None
+    """The phase whose masks had stopped it."""
+    masks_accepted: list[int] = Field(default_factory=list)
+    """Phases whose masks had stopped it when a person let it go on."""
     settled: dict[int, int] = Field(default_factory=dict)
     """By phase that is done: for how many cameras that run the package it is written down as their last good one."""
     settled_at: datetime | None = None
@@ -43,4 +47,10 @@ class Memory(Lenient):
     def with_allowance(self, kept: Allowance) -> "Memory":
         """The same with another ``allowance``."""
         values = {"rate": kept.rate, "credit": kept.credit, "earned_at": kept.at, "succeeded": kept.succeeded}
+        return self.model_copy(update=values)
+
+    def let_go_on(self, failures: dict[int, int]) -> "Memory":
+        """The same after a person accepted what had stopped it: these failures by phase, or a phase's masks as well."""
+        masks = [*self.masks_accepted, *([] if self.stopped_by_masks is None else [self.stopped_by_masks])]
+        values = {"accepted": failures, "stopped": False, "stopped_by_masks": None, "masks_accepted": masks}
         return self.model_copy(update=values)

@@ -102,6 +102,7 @@ def _phase(work: Work, row: RolloutPhase, spec: PhaseIn, standing: Standing, sam
         approved=row.approved_by is not None,
         soaking_since=row.soaking_since,
         accepted=work.memory.accepted.get(row.number),
+        masks_accepted=row.number in work.memory.masks_accepted,
         settled=row.number in work.memory.settled,
         samples=sampled[0],
         agreement=sampled[1],
@@ -142,5 +143,5 @@ def _act(work: Work, snapshot: Snapshot, decision: Decision) -> None:
 
 def _stop(work: Work, stop: Stop) -> None:
     log.warning("rollouts.stopped", rollout_id=work.id, phase=stop.number, how=stop.how, reason=stop.reason)
-    work.remember(stopped=True)
+    work.remember(stopped=True, stopped_by_masks=stop.number if stop.by_masks else None)
     work.enter(_STOPPED[stop.how], stop.reason)

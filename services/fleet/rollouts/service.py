@@ -91,7 +91,7 @@ def resume(session: Session, rollout_id: str, *, actor: Actor, reason: str) -> R
     rollout = _taken(session, rollout_id, "resume")
     memory = Memory.model_validate(rollout.budget)
     if memory.stopped:
-        memory = memory.model_copy(update={"accepted": _failures(session, rollout_id), "stopped": False})
+        memory = memory.let_go_on(_failures(session, rollout_id))
     allowance = memory.allowance
     rollout.budget = (memory.with_allowance(allowance.paused()) if allowance else memory).model_dump(mode="json")
     rollout.state, rollout.reason = R.RUNNING.value, reason

@@ -123,8 +123,9 @@ def test_sampled_masks_hold_a_phase_until_there_are_enough_and_stop_it_where_the
     common = {"state": PhaseState.SOAKING, "spec": spec, "running": 5, "soaking_since": NOW}
     assert of(a_phase(**common, samples=19, agreement=0.99)) == [Hold("phase 1: 19 of 20 sampled masks are compared")]
     assert of(a_phase(**common, samples=20, agreement=0.9)) == [EndPhase(1)]
-    (stop,) = of(a_phase(**common, samples=20, agreement=0.85))
+    (stop,) = of(a_phase(**common, samples=20, agreement=0.85, accepted=3))
     assert stop.reason == "phase 1: masks agree with the reference model by 0.850, at least 0.9 is asked"
+    assert of(a_phase(**common, samples=20, agreement=0.85, masks_accepted=True)) == [EndPhase(1)]
 
 
 def test_it_is_finished_when_all_phases_are_done_and_every_camera_had_its_turn():

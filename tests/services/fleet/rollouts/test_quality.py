@@ -160,6 +160,26 @@ def test_masks_that_differ_stop_the_rollout(world, samples):
     world.tick()
     assert world.state(rollout) == "paused"
     assert world.shown(rollout).reason == "phase 1: masks agree with the reference model by 0.750, at least 0.9 is asked"
+    world.do("resume", rollout)
+    world.tick()
+    assert world.phases(rollout) == ["done", "running"]
+
+
+def test_who_accepts_failures_does_not_accept_masks(world, samples):
+    package = samples.package()
+    world.cameras(3)
+    gate = {"quality": {"min_samples": 1}, "success_percent": 50}
+    rollout = world.rollout(package, phases=[{"count": 2} | gate, {"count": 3}], on_failure="pause")
+    world.tick()
+    failing, canary = (each.camera_id for each in world.active())
+    world.fail(only=[failing])
+    world.succeed(only=[canary])
+    world.tick()
+    world.do("resume", rollout)
+    samples.add(package, canary, [(window(4), mask(0))], rollout=rollout)
+    samples.compare()
+    world.tick(2)
+    assert (world.state(rollout), world.phases(rollout)) == ("paused", ["soaking", "waiting"])
 
 
 def test_old_samples_are_forgotten(world, samples):
