@@ -68,7 +68,9 @@ def _store(services: Services, agreements: dict[int, float | None]) -> None:
         now = db_now(session)
         for sample_id, agreement in sorted(agreements.items()):
             values = {"agreement": agreement, "agreement_at": now}
-            session.execute(update(Sample).where(Sample.id == sample_id).values(values))
+            # Each replica compares them. One that could not read the network takes back nothing that another has found.
+            fresh = update(Sample).where(Sample.id == sample_id, Sample.agreement_at.is_(None))
+            session.execute(fresh.values(values), execution_options={"synchronize_session": False})
 
 
 def _compare(services: Services, package_id: str, samples: Sequence[Sample]) -> dict[int, float | None]:

@@ -126,6 +126,20 @@ def test_a_package_without_a_reference_that_runs_has_no_agreement(world, samples
     assert samples.compare() == [None, None]
 
 
+def test_what_one_replica_found_stays_where_another_finds_nothing(world, samples, monkeypatch):
+    package, (camera,) = samples.package(), world.cameras(1)
+    samples.add(package, camera, [(window(4), mask(4))])
+    agreement = quality.agreement
+
+    def late(*pictures):
+        monkeypatch.setattr(quality, "agreement", agreement)
+        samples.compare()  # another replica is quicker
+        return None
+
+    monkeypatch.setattr(quality, "agreement", late)
+    assert samples.compare() == [1]
+
+
 def test_a_phase_soaks_until_enough_masks_agree(world, samples):
     package = samples.package()
     world.cameras(2)
