@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import exists, insert, literal, select, update
 from sqlalchemy.orm import Session, aliased
@@ -13,6 +13,16 @@ from services.fleet.cameras.models import Camera
 from services.fleet.polling.epochs import touch
 from shared.contracts.rollouts import ActionKind, ActionState
 from shared.kit.database import db_now
+
+_MOVED: Final = (
+    Action.id,
+    Action.camera_id,
+    Action.kind,
+    Action.package_id,
+    Action.rollout_id,
+    Action.restores_id,
+    Action.download_only,
+)
 
 
 def release(session: Session, action_ids: Collection[int], *, deadline_at: datetime | None) -> list[int]:
@@ -82,7 +92,7 @@ def move_all(
         update(Action)
         .where(Action.id.in_(list(action_ids)), Action.state.in_([state.value for state in allowed]))
         .values(values)
-        .returning(Action.id, Action.camera_id, Action.kind, Action.package_id, Action.restores_id),
+        .returning(*_MOVED),
         execution_options={"synchronize_session": False},
     ).all()
     if not moved:
@@ -104,13 +114,18 @@ def _tell(session: Session, action_ids: Collection[int], step: Mapping[str, Any]
 
 
 def _follow_success(session: Session, moved: Collection[Any]) -> None:
-    """Cameras run the package now; one that was restored runs its last good one, and what it takes back is over."""
-    by_package: dict[tuple[str | None, str], list[str]] = {}
+    """Cameras run the package now, unless they only had to fetch it; what one that was restored takes back is over.
+
+    It is good at once where no phase soaks: of a restore, and of what a person gave the camera by hand.
+    """
+    by_package: dict[tuple[str | None, bool], list[str]] = {}
     for row in moved:
-        by_package.setdefault((row.package_id, row.kind), []).append(row.camera_id)
-    for (package_id, kind), cameras in by_package.items():
+        if not row.download_only:
+            is_good = row.kind == ActionKind.RESTORE or row.rollout_id is None
+            by_package.setdefault((row.package_id, is_good), []).append(row.camera_id)
+    for (package_id, is_good), cameras in by_package.items():
         values = {"current_package_id": package_id}
-        if kind == ActionKind.RESTORE:
+        if is_good:
             values["last_good_package_id"] = package_id
         session.execute(
             update(Camera).where(Camera.id.in_(cameras)).values(values),

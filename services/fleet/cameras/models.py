@@ -29,7 +29,7 @@ class Camera(FleetBase):
     provisioned_by: Mapped[str | None] = mapped_column(ForeignKey("provisioning_tokens.id"))
     current_package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
     last_good_package_id: Mapped[str | None] = mapped_column(ForeignKey("packages.id"))
-    """That it is returned to: the newest that outlived its phase's soak."""
+    """That it is returned to: the newest that outlived its phase's soak, that it was restored to, or was given by hand."""
     telemetry: Mapped[dict[str, Any] | None]
     health: Mapped[str] = mapped_column(String(16), default="unknown")
     """HealthState."""

@@ -5,7 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select
 
+from services.fleet.actions.models import Action
+from services.fleet.cameras.models import Camera
 from services.fleet.hawkbit.targets import repository as targets
 from services.fleet.polling.loops import look_at_epochs
 
@@ -94,6 +97,16 @@ def test_a_download_only_says_so_and_is_reported_as_downloaded(hawkbit):
     assert newest["type"] == "downloaded"
     assert "File checksum OK." in newest["messages"]
     assert hawkbit.action()["forceType"] == "downloadonly"
+
+
+@pytest.mark.parametrize(("way", "has_it"), [("forced", True), ("soft", True), ("downloadonly", False)])
+def test_what_was_installed_by_hand_is_what_the_camera_is_returned_to(hawkbit, services, way, has_it):
+    action = hawkbit.assigned(type=way)
+    hawkbit.device().say(action, "closed", finished="success")
+    with services.sessions() as session:
+        camera = session.scalars(select(Camera)).one()
+        package = session.get_one(Action, action).package_id if has_it else None
+    assert (camera.current_package_id, camera.last_good_package_id) == (package, package)
 
 
 def test_a_soft_assignment_leaves_it_to_the_device(hawkbit):
