@@ -30,8 +30,7 @@ def take(session: Session, camera: Camera, action_id: str, status: FeedbackStatu
     """
     action = find_action(session, camera, action_id)
     report = understood(status)
-    state = ActionState(action.state)
-    verdict = judged(state, report.to)
+    verdict = judged(ActionState(action.state), _meant(action, report))
     if verdict.to is not None and _moved(session, action, verdict.to, report):
         _follow(session, camera, verdict.to, report)
         return None
@@ -40,6 +39,12 @@ def take(session: Session, camera: Camera, action_id: str, status: FeedbackStatu
         return take(session, camera, action_id, status)
     _note(session, action, report.message, report.detail)
     return gone(action) if verdict.over else None
+
+
+def _meant(action: Action, report: Report) -> ActionState | None:
+    """A device that stops unasked has not installed the package: else it would be counted as one that is gone, by no limit."""
+    unasked = report.to is ActionState.CANCELLED and action.cancel_requested_at is None
+    return ActionState.FAILED if unasked else report.to
 
 
 def take_cancel(session: Session, camera: Camera, action_id: str, status: FeedbackStatus) -> ActionGone | None:

@@ -47,7 +47,7 @@ def test_an_installation_is_followed_step_by_step(device: Device, world: World, 
         ("closed", "none", "running"),
         ("closed", "failure", "failed"),
         ("rejected", "none", "failed"),
-        ("canceled", "success", "cancelled"),
+        ("canceled", "success", "failed"),
     ],
 )
 def test_how_it_ends(device: Device, world: World, action: int, execution: str, finished: str, state: str) -> None:
@@ -56,6 +56,13 @@ def test_how_it_ends(device: Device, world: World, action: int, execution: str, 
         assert world.state(action) == state
     assert [row.state for row in world.history(action)] == ["offered", state]
     assert "deploymentBase" not in device.links()
+
+
+def test_who_was_asked_to_stop_and_does_has_not_failed(device: Device, world: World, action: int) -> None:
+    world.cancel(action)
+    for _ in range(2):
+        assert device.report(action, "canceled", "success").status_code == 200
+    assert world.state(action) == "cancelled"
 
 
 def test_reports_out_of_order_never_go_back(device: Device, world: World, action: int) -> None:
