@@ -11,14 +11,22 @@ from services.fleet.actions.moves import move_all, request_cancel
 from services.fleet.rollouts import repository
 from services.fleet.rollouts.models import RolloutPhase
 from services.fleet.rollouts.work import Work
-from shared.contracts.rollouts import ActionKind, ActionState
+from shared.contracts.rollouts import ActionKind, ActionState, RolloutState
 
 CANCEL_ANSWER_S: Final = 600
 """A device that is asked to stop has so long to answer, or as long as the deadline if that is shorter."""
 
+_COUNTED: Final = (RolloutState.RUNNING, RolloutState.PAUSED)
+"""States of a rollout whose failures are looked at, or will be."""
+
+_IN_THE_MIDDLE: Final = (ActionState.INSTALLING, ActionState.SELF_TESTING)
+
 
 def expire(work: Work) -> bool:
-    """Those that no device has seen expire at their deadline; others are asked to stop then, and expire without an answer."""
+    """Those that no device has seen expire at their deadline; others are asked to stop then, and expire without an answer.
+
+    One that fell silent while it installed has failed: else a package that breaks cameras would be stopped by no limit.
+    """
     unanswered = work.now - timedelta(seconds=min(work.spec.deadline_s, CANCEL_ANSWER_S))
     late = and_(Action.deadline_at <= work.now, Action.cancel_requested_at.is_(None))
     silent = Action.cancel_requested_at <= unanswered
@@ -29,8 +37,11 @@ def expire(work: Work) -> bool:
     move_all(work.session, unseen, ActionState.EXPIRED, expected=expected, message="the camera did not ask until the deadline")
     seen = [row for row in rows if row.state != ActionState.PENDING]
     request_cancel(work.session, [row.id for row in seen if row.cancel_requested_at is None])
-    unanswering = [row.id for row in seen if row.cancel_requested_at is not None]
-    move_all(work.session, unanswering, ActionState.EXPIRED, message="the camera did not answer until the deadline")
+    unanswering = [row for row in seen if row.cancel_requested_at is not None]
+    broken = [row.id for row in unanswering if work.rollout.state in _COUNTED and row.state in _IN_THE_MIDDLE]
+    move_all(work.session, broken, ActionState.FAILED, message="the camera began to install it, and fell silent")
+    others = [row.id for row in unanswering if row.id not in set(broken)]
+    move_all(work.session, others, ActionState.EXPIRED, message="the camera did not answer until the deadline")
     return len(rows) == work.rows
 
 

@@ -4,6 +4,7 @@ A camera is touched once its device has seen the action. What is still open is c
 is closed, so that no camera is ever asked to do two things.
 """
 
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, exists, func, insert, or_, select
@@ -29,9 +30,9 @@ _SEEN: Final = tuple(state.value for state in UNDER_WAY[1:])
 
 
 def make_restores(work: Work) -> bool:
-    """Give touched cameras their way back. A failed one that has its last good package already needs none."""
+    """Give touched cameras their way back. One that said that it failed, and has its last good package, needs none."""
     rows = work.session.execute(_to_return().where(*repository.installs(work.id)).limit(work.rows)).all()
-    there = [row.id for row in rows if row.state == ActionState.FAILED and row.current == row.previous_package_id]
+    there = [row.id for row in rows if _is_there(row)]
     back = [row for row in rows if row.id not in set(there)]
     move_all(work.session, [row.id for row in rows], ActionState.RESTORING)
     move_all(work.session, there, ActionState.RESTORED, message="has its last good package already")
@@ -40,10 +41,16 @@ def make_restores(work: Work) -> bool:
     return len(rows) == work.rows
 
 
-def _to_return() -> Select[int, str, int | None, int, str, str | None, str | None]:
+def _is_there(row: Any) -> bool:
+    # Who was asked to stop may have failed by its silence: what it runs now, nobody knows.
+    said_so = row.state == ActionState.FAILED and row.cancel_requested_at is None
+    return said_so and bool(row.current == row.previous_package_id)
+
+
+def _to_return() -> Select[int, str, int | None, int, str, str | None, datetime | None, str | None]:
     columns = (Action.id, Action.camera_id, Action.phase, Action.rank, Action.state, Action.previous_package_id)
     return (
-        select(*columns, Camera.current_package_id.label("current"))
+        select(*columns, Action.cancel_requested_at, Camera.current_package_id.label("current"))
         .join(Camera, Camera.id == Action.camera_id)
         .where(Camera.deleted_at.is_(None), Action.state.in_(CLOSED), Action.released_at.is_not(None), ~Action.active)
         .where(_is_touched(), ~_is_overtaken())

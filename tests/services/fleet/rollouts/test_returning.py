@@ -72,6 +72,25 @@ def test_a_camera_that_succeeds_although_it_was_to_stop_returns_all_the_same(wor
     assert world.camera(camera).current_package_id == good.id
 
 
+def test_cameras_that_fall_silent_while_they_install_stop_the_rollout_and_return_when_they_come_back(world):
+    good, bad = world.package("a/1"), world.package("b/2")
+    world.cameras(10, package=good)
+    rollout = world.rollout(bad, phases=[{"count": 4}, {"percent": 100}], deadline_s=100)
+    world.tick()
+    silent, *others = (action.camera_id for action in world.active())
+    world.answer("offered", "installing", only=[silent])
+    world.succeed(only=others)
+    for _ in range(2):
+        world.later(101)
+        world.tick()
+    assert (world.state(rollout), world.phases(rollout)) == ("rolling_back", ["running", "waiting"])
+    assert "1 of 4 cameras failed" in world.shown(rollout).reason
+    assert silent in [restore.camera_id for restore in world.active()]
+    world.succeed()
+    world.tick()
+    assert (world.state(rollout), world.good()) == ("rolled_back", {good.id: 10})
+
+
 def test_a_camera_that_does_not_answer_is_returned_when_it_comes_back_within_the_deadline(world):
     good, bad = world.package("a/1"), world.package("b/2")
     (camera,) = world.cameras(1, package=good)
