@@ -5,10 +5,10 @@ import hashlib
 from typing import Final
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1c2024; --dim: #5b6570; --paper: #fbfbfa; --line: #d8dce0; --mask: #c2410c;
+:root { color-scheme: light dark; --ink: #1c2024; --dim: #5b6570; --paper: #fbfbfa; --line: #d8dce0; --mask: #b5127f;
   --bad: #b42318; --card: #ffffff; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e8eaed; --dim: #9aa4ae; --paper: #14171a; --line: #333a41; --mask: #fb923c; --bad: #f97066; --card: #1b1f23; }
+  :root { --ink: #e8eaed; --dim: #9aa4ae; --paper: #14171a; --line: #333a41; --mask: #ff5cc4; --bad: #f97066; --card: #1b1f23; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
@@ -16,12 +16,15 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--pape
 header { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; flex-wrap: wrap; }
 h1 { font-size: 1.1rem; margin: 0 0 1rem; }
 h2 { font-size: .8rem; font-weight: 600; color: var(--dim); margin: 0 0 .5rem; }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
+main { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 1rem; align-items: start; }
+main > div { display: grid; gap: 1rem; }
+@media (max-width: 44rem) { main { grid-template-columns: minmax(0, 1fr); } }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 1rem; min-width: 0; }
 canvas { width: 100%; aspect-ratio: 1; image-rendering: pixelated; background: #000; border-radius: 3px; display: block; }
 svg { width: 100%; display: block; background: var(--paper); border: 1px solid var(--line); border-radius: 3px; }
 svg rect { fill: var(--mask); fill-opacity: .25; stroke: var(--mask); stroke-width: 20; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .2rem 1rem; margin: 1rem 0 0; }
+dl { display: grid; grid-template-columns: auto 1fr; gap: .2rem 1rem; margin: 0; }
+svg + dl { margin-top: 1rem; }
 dt { color: var(--dim); }
 dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 ul { margin: 0; padding-left: 1.1rem; color: var(--bad); overflow-wrap: anywhere; }
@@ -42,7 +45,7 @@ _SCRIPT: Final = """
 const $ = id => document.getElementById(id);
 const small = document.createElement("canvas");
 let token = location.hash.slice(1) || sessionStorage.getItem("picofleet-camera") || "";
-let stopped = null, newest = null, drawing = false, running = false;
+let bare = 0, stopped = null, newest = null, drawing = false, running = false;
 history.replaceState(null, "", location.pathname);
 
 function say(text, bad) { $("link").textContent = text; $("link").className = bad ? "bad" : ""; }
@@ -67,10 +70,12 @@ async function draw(frame) {
 function overlay(context, mask) {
   const under = small.getContext("2d", {willReadFrequently: true});
   under.drawImage(mask, 0, 0, small.width, small.height);
-  const cells = under.getImageData(0, 0, small.width, small.height), alpha = 2.55 * $("opacity").value;
-  for (let at = 0; at < cells.data.length; at += 4) {
-    const is_set = cells.data[at] > 127;
-    cells.data.set([251, 146, 60, is_set ? alpha : 0], at);
+  const cells = under.getImageData(0, 0, small.width, small.height), across = 4 * small.width;
+  const alpha = 2.55 * $("opacity").value, is_set = cells.data.map(value => value > 127);
+  for (let at = 0; at < is_set.length; at += 4) {
+    // The outline is drawn in full, so that the mask is found on any ground. Beyond the window's border counts as set.
+    const is_inside = [at - 4, at + 4, at - across, at + across].every(beside => is_set[beside] !== 0);
+    cells.data.set([255, 47, 179, is_set[at] ? (is_inside ? alpha : alpha && 255) : 0], at);
   }
   under.putImageData(cells, 0, 0);
   context.drawImage(small, 0, 0);
@@ -101,7 +106,8 @@ function figures(told) {
   const [x, y, width, height] = frame.roi;
   for (const [name, value] of Object.entries({x, y, width, height})) $("roi").setAttribute(name, value);
   $("where").textContent = width + " x " + height + " at " + x + ", " + y;
-  $("no-pixels").hidden = frame.window !== null;
+  bare = frame.window === null ? bare + 1 : 0;
+  $("no-pixels").hidden = bare < 10;  // the first frames come without
   newest = frame;
   redraw();
 }
@@ -162,15 +168,15 @@ _BODY: Final = """
 <main id="room" hidden>
 <section><h2>What the network sees, and its mask</h2><canvas id="window" width="96" height="96" role="img"
   aria-label="Window with the mask over it"></canvas>
-<p id="no-pixels" hidden>The driver gives no pixels of this frame: the mask alone is shown.</p>
+<p id="no-pixels" hidden>The sensor gives no pixels: the mask alone is shown.</p>
 <label>Mask <input id="opacity" type="range" min="0" max="100" value="55" aria-label="Opacity of the mask"></label></section>
-<section><h2>Where the sensor looks</h2><svg id="sensor" viewBox="0 0 4056 3040" role="img" aria-label="Region of the sensor">
+<div><section><h2>Where the sensor looks</h2><svg id="sensor" viewBox="0 0 4056 3040" role="img" aria-label="Region of the sensor">
 <rect id="roi" x="0" y="0" width="0" height="0"/></svg>
 <dl><dt>Region</dt><dd id="where"></dd><dt>Frames</dt><dd id="rate"></dd><dt>DNN</dt><dd id="dnn"></dd><dt>DSP</dt>
 <dd id="dsp"></dd><dt>Mask</dt><dd id="area"></dd></dl></section>
 <section><h2>What runs</h2><dl><dt>Package</dt><dd id="package"></dd><dt>Golden frames</dt><dd id="golden"></dd>
 <dt>Network</dt><dd id="network"></dd><dt>Installation</dt><dd id="step"></dd></dl></section>
-<section><h2>What is wrong</h2><ul id="errors"></ul><span id="no-errors">Nothing.</span></section>
+<section><h2>What is wrong</h2><ul id="errors"></ul><span id="no-errors">Nothing.</span></section></div>
 </main>
 """
 

@@ -150,12 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug("page.request", line=format % args)
 
     def _stream(self) -> None:
-        feed, number = self.server.feed, 0
+        feed, number, wait_s = self.server.feed, 0, 0.0
         try:
             with feed.watching():
                 self._head(200, "text/event-stream")
                 while not self.server.stopping.is_set():
-                    shown = feed.after(number, BEAT_S)
+                    shown, wait_s = feed.after(number, wait_s), BEAT_S
                     number = shown.number if shown is not None else number
                     self.wfile.write(b"data: " + feed.message(shown) + b"\n\n")
         except TooManyWatch:
