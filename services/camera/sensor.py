@@ -199,8 +199,10 @@ class Sensor:
                     self._driver.set_roi(roi)
                     self._figures.moved()
         except Exception as exc:  # a driver is not ours to trust; that no more frames come is noticed
-            self.last_error = f"{type(exc).__name__}: {exc}"[:300]
-            log.warning("sensor.stream_failed", error=self.last_error)
+            error = f"{type(exc).__name__}: {exc}"[:300]
+            log.warning("sensor.stream_failed", error=error)
+            if not stopping.is_set():
+                self.last_error = error
         finally:
             if not first.full():
                 first.put_nowait(None)

@@ -170,7 +170,8 @@ _BODY: Final = """
   aria-label="Window with the mask over it"></canvas>
 <p id="no-pixels" hidden>The sensor gives no pixels: the mask alone is shown.</p>
 <label>Mask <input id="opacity" type="range" min="0" max="100" value="55" aria-label="Opacity of the mask"></label></section>
-<div><section><h2>Where the sensor looks</h2><svg id="sensor" viewBox="0 0 4056 3040" role="img" aria-label="Region of the sensor">
+<div><section><h2>Where the sensor looks</h2><svg id="sensor" viewBox="0 0 4056 3040" role="img"
+  aria-label="Region of the sensor">
 <rect id="roi" x="0" y="0" width="0" height="0"/></svg>
 <dl><dt>Region</dt><dd id="where"></dd><dt>Frames</dt><dd id="rate"></dd><dt>DNN</dt><dd id="dnn"></dd><dt>DSP</dt>
 <dd id="dsp"></dd><dt>Mask</dt><dd id="area"></dd></dl></section>

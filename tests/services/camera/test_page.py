@@ -148,8 +148,8 @@ def test_a_stream_that_ended_is_told(running: Agent, browser: httpx.Client, sens
 )
 def test_nothing_is_seen_without_the_token(running: Agent, browser: httpx.Client, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-    answer = browser.get("/events", headers=headers)  # type: ignore[arg-type]
-    assert answer.status_code == 401
+    with browser.stream("GET", "/events", headers=headers) as answer:  # type: ignore[arg-type]
+        assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert running._page is not None
     assert running._page.feed._watchers == 0

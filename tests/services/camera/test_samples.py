@@ -268,13 +268,15 @@ def test_a_card_that_cannot_be_read_stops_nobody(make: Make, clock: Clock, monke
     assert len(samples._shelf) == 0
 
 
-def _story(shelf: Shelf) -> None:
-    """Five come where three have room, and two are sent."""
+def _story(shelf: Shelf, kept: list[int]) -> None:
+    """Five come where three have room, and two are sent. ``kept``: what is there after each of these."""
     shelf.open()
     for number in range(1, 6):
         shelf.add(json.dumps({"number": number, "text": "x" * 500}).encode())
-    shelf.drop_oldest()
-    shelf.drop_oldest()
+        kept[:] = [*kept, number][-3:]
+    for _ in range(2):
+        shelf.drop_oldest()
+        kept.pop(0)
 
 
 def test_whenever_the_power_goes_the_samples_that_are_left_are_whole_and_in_order(
@@ -282,11 +284,11 @@ def test_whenever_the_power_goes_the_samples_that_are_left_are_whole_and_in_orde
 ) -> None:
     monkeypatch.setattr("services.camera.disk.os.fsync", lambda _: None)
     undisturbed = CuttingDisk(None)
-    _story(Shelf(undisturbed, tmp_path / "undisturbed", 3))
+    _story(Shelf(undisturbed, tmp_path / "undisturbed", 3), [])
     for at in range(len(undisturbed.steps)):
-        folder = tmp_path / str(at)
+        folder, kept = tmp_path / str(at), list[int]()
         with pytest.raises(PowerCut):
-            _story(Shelf(CuttingDisk(at, forgets=at % 2 == 0), folder, 3))
+            _story(Shelf(CuttingDisk(at, forgets=at % 2 == 0), folder, 3), kept)
         shelf = Shelf(Disk(), folder, 3)
         shelf.open()
         assert len(shelf) <= 3
@@ -298,4 +300,6 @@ def test_whenever_the_power_goes_the_samples_that_are_left_are_whole_and_in_orde
             shelf.drop_oldest()
         assert numbers == sorted(numbers)
         assert numbers[-1] == 6
+        lost = set(kept) - set(numbers)
+        assert lost <= set(kept[:2])  # displaced by the one that was under way, and by the sixth
         assert not list(folder.iterdir())
