@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
@@ -19,14 +19,18 @@ from services.camera.installing import Installer
 from services.camera.messages import Links, Poll
 from services.camera.prompts import FixedPoint, MakePrompts
 from services.camera.running import Runner
-from services.camera.sensor import Sensor
+from services.camera.samples import Samples
+from services.camera.sensor import Sensor, Watcher
 from services.camera.settings import CameraSettings
 from services.camera.slots import Slots
 from services.camera.state import State, Store
-from services.camera.telling import attributes, telemetry
+from services.camera.telling import Status, attributes, telemetry, troubles
 from services.camera.wire import Wire
 from shared.kit.logging import get_logger
 from shared.kit.packages.keys import read_trusted
+
+if TYPE_CHECKING:
+    from services.camera.page.server import Page
 
 log = get_logger(__name__)
 
@@ -38,6 +42,15 @@ SILENCES: Final = 3
 SILENCES_S: Final = 3600.0
 """So many ends of the stream in so long: the package is given up."""
 _LONGEST_POLL_S: Final = 24 * 3600.0
+
+
+def page_for(settings: CameraSettings, status: Callable[[], Status]) -> "Page | None":
+    """None where the settings want none; then nothing of it is imported."""
+    if settings.page_port is None:
+        return None
+    from services.camera.page.server import Page
+
+    return Page(settings, status)
 
 
 class Agent:
@@ -62,7 +75,10 @@ class Agent:
         self._disk, self._book = disk, Book(Store(disk, settings.folder), slots)
         self._figures = Figures(monotonic)
         fixed = make_prompts or (lambda policy: FixedPoint(settings.prompt_x, settings.prompt_y, policy))
-        self.sensor = Sensor(driver, settings, fixed, self._figures)
+        self._samples = Samples(self._wire, disk, settings.folder, settings, monotonic=monotonic)
+        self._page = page_for(settings, self._status)
+        watchers: list[Watcher] = [self._samples, *([self._page.feed] if self._page else [])]
+        self.sensor = Sensor(driver, settings, fixed, self._figures, watchers)
         self._runner = Runner(self._book, slots, self.sensor)
         self._installer = Installer(
             self._wire,
@@ -82,6 +98,7 @@ class Agent:
         self._unsent = Span()
         self._silences: deque[float] = deque(maxlen=SILENCES)
         self._takes_telemetry = True
+        self._server_trouble = ""
         self._poll_at = self._telemetry_at = self._retry_at = 0.0
 
     @property
@@ -105,6 +122,9 @@ class Agent:
         is_new = self.state == State()
         self._book.keep(self.state.changed(starts=self.state.starts + (not is_new)))
         self._book.clear()
+        self._samples.begin()
+        if self._page is not None:
+            self._page.start()  # before the sensor, whose upload it may show
         self._bring_back()
         self._installer.end_failure()
         now = self._monotonic()
@@ -112,7 +132,9 @@ class Agent:
         self._poll_at = now
 
     def close(self) -> None:
-        """Let the sensor and the server go."""
+        """Let the sensor, the page and the server go."""
+        if self._page is not None:
+            self._page.stop()
         try:
             self.sensor.stop()
         except SensorStuck as exc:
@@ -123,6 +145,7 @@ class Agent:
         """What is due now; the seconds until something may be. RestartNeeded."""
         self._book.catch_up()
         self._watch()
+        self._samples.keep()
         now = self._monotonic()
         if now >= self._poll_at:
             self._poll_at = self._monotonic() + self._talk()
@@ -161,11 +184,14 @@ class Agent:
             self._send_reports()
             self._tell_attributes(force=False)
         except Unreachable as exc:
+            self._server_trouble = str(exc)
             pause = self._backoff.failed(at_least_s=exc.retry_after_s)
             event = "server.refuses" if isinstance(exc, NotLetIn) else "server.unreachable"
             log.warning(event, error=str(exc), pause_s=round(pause, 1), failures=self._backoff.failures)
             return pause
         self._backoff.succeeded()
+        self._server_trouble = ""
+        self._samples.forward()
         return self._backoff.around(SOON_S if busy else pause)
 
     def _take(self, answer: tuple[Poll, str | None] | None) -> tuple[float, bool]:
@@ -226,6 +252,13 @@ class Agent:
             if not reply.is_success:
                 log.info("attributes.refused", answer=reply.words)
             self._told = told
+
+    def _status(self) -> Status:
+        """For the page, whose threads ask for it: nothing here waits for anything."""
+        state, running = self.state, self.sensor.package
+        errors = troubles(state, server=self._server_trouble, sensor=self.sensor.last_error)
+        step = state.action.step.value if state.action is not None else None
+        return Status(package=running, golden=state.golden.value if running else "unverified", step=step, errors=errors)
 
     def _tell_health(self) -> None:
         """Figures add up until the server hears them."""

@@ -34,6 +34,8 @@ class Frame:
     """Name of the network that answered; None where the device does not say."""
     dnn_ms: float | None
     dsp_ms: float | None
+    window: NDArray[np.uint8] | None = None
+    """RGB [H, W, 3], as the network was given it; None unless the driver was told to give windows."""
 
 
 class Driver(Protocol):
@@ -50,6 +52,9 @@ class Driver(Protocol):
 
     def set_roi(self, roi: Roi) -> None:
         """Look there from now on."""
+
+    def give_windows(self, wanted: bool) -> None:
+        """Whether frames come with their pixels, from one of the next on. After a load they do not."""
 
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network on the sensor answers to RGB ``frames`` [N, H, W, 3]. NotSupported, DriverError."""

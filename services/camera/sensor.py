@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Final
+from typing import Final, Protocol
 
 from services.camera.driver import Driver, DriverError, Frame
 from services.camera.errors import InstallFailed, SensorFailed, SensorStuck
@@ -26,12 +26,33 @@ _MOST_WAITING: Final = 16
 """Frames that wait to be proven; after that they are only counted."""
 
 
+class Watcher(Protocol):
+    """Sees every frame. Called by the thread that reads them: it must be quick, and raise nothing."""
+
+    @property
+    def wants_windows(self) -> bool:
+        """Whether it has use for pixels now; a driver gives none that nobody wants."""
+
+    def see(self, package: str | None, frame: Frame) -> None:
+        """One more frame. ``package``: that made it; None while it is not proven yet."""
+
+
 class Sensor:
     """One driver, and at most one thread that reads its frames."""
 
-    def __init__(self, driver: Driver, settings: CameraSettings, make_prompts: MakePrompts, figures: Figures) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        settings: CameraSettings,
+        make_prompts: MakePrompts,
+        figures: Figures,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
         self._driver, self._settings, self._figures = driver, settings, figures
-        self._make_prompts = make_prompts
+        self._make_prompts, self._watchers = make_prompts, watchers
+        self._gives_windows = False
+        self.last_error = ""
+        """Of the stream; empty again once something runs."""
         self._reader: threading.Thread | None = None
         self._first: Queue[Frame | None] = Queue(_MOST_WAITING)
         self._last_frame = 0.0
@@ -76,7 +97,7 @@ class Sensor:
         except BaseException:
             self.stop()
             raise
-        self.package = name
+        self.package, self.last_error = name, ""
         return golden
 
     def stop(self) -> None:
@@ -161,6 +182,7 @@ class Sensor:
 
     def _follow(self, prompts: Prompts, first: "Queue[Frame | None]", stopping: threading.Event) -> None:
         """The reader: counts frames, and lets the prompts move the region."""
+        self._gives_windows = False
         try:
             roi = prompts.first()
             self._driver.set_roi(roi)
@@ -171,15 +193,27 @@ class Sensor:
                 self._figures.count(frame)
                 if not first.full():
                     first.put_nowait(frame)
+                self._show(frame)
                 if (following := prompts.following(frame)) != roi:
                     roi = following
                     self._driver.set_roi(roi)
                     self._figures.moved()
         except Exception as exc:  # a driver is not ours to trust; that no more frames come is noticed
-            log.warning("sensor.stream_failed", error=f"{type(exc).__name__}: {exc}"[:300])
+            error = f"{type(exc).__name__}: {exc}"[:300]
+            log.warning("sensor.stream_failed", error=error)
+            if not stopping.is_set():
+                self.last_error = error
         finally:
             if not first.full():
                 first.put_nowait(None)
+
+    def _show(self, frame: Frame) -> None:
+        for watcher in self._watchers:
+            watcher.see(self.package, frame)
+        wanted = any(watcher.wants_windows for watcher in self._watchers)
+        if wanted != self._gives_windows:
+            self._gives_windows = wanted
+            self._driver.give_windows(wanted)
 
     def _first_frames(self) -> Iterator[Frame]:
         """Until as many were answered as are to be; the very first ones of a stream often are not."""

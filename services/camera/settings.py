@@ -1,8 +1,9 @@
 """What the agent is told by its environment. Nothing else reads the environment."""
 
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -17,6 +18,15 @@ class DriverKind(StrEnum):
 
     IMX500 = "imx500"
     SIMULATED = "simulated"
+
+
+class SamplePolicy(StrEnum):
+    """What the platform is given of what the camera sees."""
+
+    STATISTICS = "statistics"
+    """How large the masks are, with telemetry: never pixels, and so no samples."""
+    WINDOWS = "windows"
+    """Now and then also a window, its mask and the confidence in it."""
 
 
 class Fault(StrEnum):
@@ -39,6 +49,10 @@ class Fault(StrEnum):
     """Answers are off, as if the colours were swapped."""
     CRASH = "crash"
     """The process dies in the upload."""
+
+
+LEAST_TOKEN: Final = 16
+"""Characters of the page's token."""
 
 
 class CameraSettings(KitSettings):
@@ -73,6 +87,16 @@ class CameraSettings(KitSettings):
     max_dnn_ms: PositiveFloat = Field(default=100, description="of one run; PicoSAM2 takes about 15")
     retry_s: PositiveFloat = Field(default=600, description="until a sensor is tried again on which nothing ran")
 
+    samples: SamplePolicy = Field(default=SamplePolicy.STATISTICS, description="what the platform is given of what it sees")
+    samples_per_hour: float = Field(default=12, gt=0, le=60, description="that are taken; the server takes 60 at most")
+    samples_kept: PositiveInt = Field(default=200, le=1000, description="on the disk, while the server is away")
+
+    page_port: int | None = Field(default=None, ge=0, le=65535, description="of the local page; none: there is no page")
+    page_host: str = Field(default="127.0.0.1", description="IP address at which the page listens")
+    page_token: SecretStr | None = Field(default=None, description="that the page asks for, 16 characters or more")
+    page_token_file: Path | None = Field(default=None, description="the same in a file; read anew at every use")
+    page_frames_per_s: float = Field(default=5, gt=0, le=30, description="that are shown, at most")
+
     images: Path | None = Field(default=None, description="simulated: folder of pictures that it looks at")
     frames_per_s: PositiveFloat = Field(default=10, description="simulated")
     upload_s: float = Field(default=1, ge=0, description="simulated")
@@ -87,6 +111,19 @@ class CameraSettings(KitSettings):
             raise ValueError("the simulated driver needs images, a folder of pictures")
         return self
 
+    @model_validator(mode="after")
+    def _page(self) -> Self:
+        try:
+            ip_address(self.page_host)
+        except ValueError as exc:
+            raise ValueError("page_host is no IP address, as 127.0.0.1 or ::1") from exc
+        tokens = [each for each in (self.page_token, self.page_token_file) if each is not None]
+        if self.page_port is not None and len(tokens) != 1:
+            raise ValueError("the page needs page_token or page_token_file")
+        if self.page_token is not None and len(self.page_token.get_secret_value()) < LEAST_TOKEN:
+            raise ValueError(f"page_token has less than {LEAST_TOKEN} characters")
+        return self
+
     def authorization(self) -> str:
         """The header's value. SettingsWrong if the token cannot be read."""
         if self.gateway_token is not None:
@@ -94,10 +131,24 @@ class CameraSettings(KitSettings):
         if self.token is not None:
             return f"TargetToken {self.token.get_secret_value()}"
         assert self.token_file is not None, "checked when the settings were made"
-        try:
-            token = self.token_file.read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise SettingsWrong(f"{self.token_file} holds no token: {exc}") from exc
-        if not token or not token.isprintable():
-            raise SettingsWrong(f"{self.token_file} holds no token")
-        return f"TargetToken {token}"
+        return f"TargetToken {_token_in(self.token_file)}"
+
+    def page_secret(self) -> str:
+        """The page's token. SettingsWrong if it cannot be read, or is too short."""
+        if self.page_token is not None:
+            return self.page_token.get_secret_value()
+        assert self.page_token_file is not None, "checked when the settings were made"
+        token = _token_in(self.page_token_file)
+        if len(token) < LEAST_TOKEN:
+            raise SettingsWrong(f"the token in {self.page_token_file} has less than {LEAST_TOKEN} characters")
+        return token
+
+
+def _token_in(file: Path) -> str:
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsWrong(f"{file} holds no token: {exc}") from exc
+    if not token or not token.isprintable():
+        raise SettingsWrong(f"{file} holds no token")
+    return token

@@ -1,6 +1,7 @@
 """What the camera tells of itself: attributes and telemetry."""
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,29 @@ _MODEL: Final = Path("/proc/device-tree/model")
 _LONGEST_SPAN_S: Final = 86_400.0
 _MOST_FRAMES: Final = 10_000_000
 _MOST_RESTARTS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What people who stand beside the camera want to know."""
+
+    package: str | None
+    """That runs, as picosam2/3."""
+    golden: str
+    step: str | None
+    """Of the installation under way."""
+    errors: list[str]
+    """That matter now, the most urgent first."""
+
+
+def troubles(state: State, *, server: str, sensor: str) -> list[str]:
+    """What goes wrong, or went wrong last: with the sensor, an installation, what ran before, the server."""
+    underway = state.action.reason if state.action is not None else ""
+    told = state.last.report.body.get("status", {}) if state.last is not None else {}
+    failed = told.get("result", {}).get("finished") == "failure"
+    last = next(iter(told.get("details", [])), "") if failed else ""
+    named = {"sensor": sensor, "installation": underway, "last installation": last, "note": state.note, "server": server}
+    return [f"{name}: {text}" for name, text in named.items() if text]
 
 
 def attributes(settings: CameraSettings, state: State, running: str | None) -> dict[str, str]:

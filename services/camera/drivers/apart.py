@@ -73,6 +73,10 @@ class ApartDriver:
             self._roi = roi
             self._send(("roi", roi))
 
+    def give_windows(self, wanted: bool) -> None:
+        """Told between two frames."""
+        self._send(("windows", wanted))
+
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """In the other process. NotSupported, DriverError."""
         self._send(("inject", frames))
@@ -156,6 +160,8 @@ def _serve(make: Callable[[], Driver], line: Connection) -> None:
                     line.send(("done", driver.inject(frames)))
                 case ("roi", roi):
                     driver.set_roi(roi)
+                case ("windows", wanted):
+                    driver.give_windows(wanted)
                 case ("frames",):
                     _stream(driver, line)
         except NotSupported as exc:
@@ -173,6 +179,8 @@ def _stream(driver: Driver, line: Connection) -> None:
             match line.recv():
                 case ("roi", roi):
                     driver.set_roi(roi)
+                case ("windows", wanted):
+                    driver.give_windows(wanted)
                 case ("close",):
                     raise EOFError
     line.send(("end", None))

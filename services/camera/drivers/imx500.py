@@ -129,6 +129,11 @@ class Imx500Stream:
         """In pixels of the full sensor."""
         self._gate.move(roi)
 
+    def give_windows(self, wanted: bool) -> None:
+        """libcamera's control for it can be set while the stream runs."""
+        if self._camera is not None:
+            self._camera.set_controls({"CnnEnableInputTensor": wanted})
+
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """picamera2 can inject tensors for debugging, from OpenEXR files and by private calls: nothing to rely on."""
         del frames
@@ -156,7 +161,17 @@ class Imx500Stream:
             raise DriverError(f"the output tensor cannot be read: {exc}"[:300]) from exc
         dnn_ms, dsp_ms = times if times is not None else (None, None)
         output = as_map(outputs[0]) if outputs else None
-        return Frame(roi=roi, output=output, network=_network_name(metadata), dnn_ms=dnn_ms, dsp_ms=dsp_ms)
+        name, window = _network_name(metadata), self._window(metadata)
+        return Frame(roi=roi, output=output, network=name, dnn_ms=dnn_ms, dsp_ms=dsp_ms, window=window)
+
+    def _window(self, metadata: dict[str, Any]) -> NDArray[np.uint8] | None:
+        tensor = metadata.get("CnnInputTensor")
+        if not tensor:
+            return None
+        try:
+            return np.asarray(self._device.input_tensor_image(tensor), np.uint8)
+        except (KeyError, ValueError):  # no picture of this frame: the masks, which matter more, go on
+            return None
 
     def _apply(self, roi: Roi) -> None:
         if self._device is not None:

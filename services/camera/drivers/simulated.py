@@ -57,6 +57,7 @@ class SimulatedDriver:
         self._session: Any = None
         self._input = InputFormat()
         self._network = ""
+        self._gives_windows = False
         self._gate = RoiGate(lambda _: None, SETTLE_FRAMES)
 
     def finish(self, package: Path, folder: Path) -> Path | None:
@@ -67,7 +68,7 @@ class SimulatedDriver:
     def load(self, package: Path, finished: Path, on_progress: Progress) -> None:
         """Takes its time, as an upload does. DriverError."""
         del finished
-        self._closed = threading.Event()
+        self._closed, self._gives_windows = threading.Event(), False
         manifest = read_manifest(package)
         hit = not self._fault_packages or f"{manifest.line}/{manifest.release}" in self._fault_packages
         self._fault = self._fault_wanted if hit else Fault.NONE
@@ -99,6 +100,10 @@ class SimulatedDriver:
         """Shown from the fourth frame on."""
         self._gate.move(roi)
 
+    def give_windows(self, wanted: bool) -> None:
+        """With the next frame."""
+        self._gives_windows = wanted
+
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As the network answers."""
         return np.stack([self._answer(frame) for frame in frames])
@@ -129,12 +134,14 @@ class SimulatedDriver:
 
     def _frame(self, picture: ImageArray, roi: Roi, number: int) -> Frame:
         is_missing = self._fault is Fault.MISSING and number % 2 == 0
-        output = None if is_missing else self._answer(_seen(picture, roi, self._input))
+        window = _seen(picture, roi, self._input)
+        output = None if is_missing else self._answer(window)
         if output is not None and self._fault is Fault.SHAPE:
             output = output[:-1]
         network = "another" if self._fault is Fault.NAME else self._network
         dnn_ms = SLOW_MS if self._fault is Fault.SLOW else DNN_MS
-        return Frame(roi=roi, output=output, network=network, dnn_ms=dnn_ms, dsp_ms=DSP_MS)
+        given = window if self._gives_windows else None
+        return Frame(roi=roi, output=output, network=network, dnn_ms=dnn_ms, dsp_ms=DSP_MS, window=given)
 
     def _answer(self, window: ImageArray) -> NDArray[np.float32]:
         """Logits [H, W] to an RGB window of the network's size. DriverError."""

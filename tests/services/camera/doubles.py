@@ -53,6 +53,8 @@ class StubServer:
         self.wants_attributes = False
         self.offline = False
         self.sleep = "00:05:00"
+        self.samples: list[dict[str, Any]] | None = None
+        """None: a server that speaks DDI alone."""
         self.cut_after: int | None = None
         """A download breaks off after so many bytes."""
         self.before: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
@@ -104,6 +106,9 @@ class StubServer:
             case "PUT", ["configData"]:
                 self.attributes |= json.loads(request.content)["data"]
                 self.wants_attributes = False
+                return httpx.Response(200)
+            case "POST", ["samples"] if self.samples is not None:
+                self.samples.append(json.loads(request.content))
                 return httpx.Response(200)
             case "GET", ["softwaremodules", _, "artifacts", name]:
                 return self._of(name.removesuffix(".tar"), lambda offer: self._download(offer, request))
@@ -207,6 +212,8 @@ class FakeSensor:
         self.running: str | None = None
         self.rois: list[Roi] = []
         self.injects = True
+        self.gives_windows = False
+        self.window_orders: list[bool] = []
         self.pause_s = 0.001
         self.on_load: Callable[[str], None] = lambda _: None
         self._golden: Golden | None = None
@@ -222,7 +229,7 @@ class FakeSensor:
         return made
 
     def load(self, package: Path, finished: Path, on_progress: Progress) -> None:
-        self._closed = threading.Event()
+        self._closed, self.gives_windows = threading.Event(), False
         fault, manifest = self._fault(package), read_manifest(package)
         assert (finished / "network.rpk").read_bytes() == b"finished"
         name = f"{manifest.line}/{manifest.release}"
@@ -250,12 +257,17 @@ class FakeSensor:
             shape = (4, 4) if fault == "shape" else (8, 8)
             output = None if fault == "missing" else np.full(shape, 1, np.float32)
             slow = 500.0 if fault == "slow" else 15.0
-            yield Frame(roi=self._roi, output=output, network=self._network, dnn_ms=slow, dsp_ms=1.0)
+            window = np.full((8, 8, 3), number % 256, np.uint8) if self.gives_windows else None
+            yield Frame(roi=self._roi, output=output, network=self._network, dnn_ms=slow, dsp_ms=1.0, window=window)
 
     def set_roi(self, roi: Roi) -> None:
         if roi != self._roi:
             self.rois.append(roi)
         self._roi = roi
+
+    def give_windows(self, wanted: bool) -> None:
+        self.gives_windows = wanted
+        self.window_orders.append(wanted)
 
     def inject(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         del frames

@@ -26,7 +26,8 @@ import json, sys, time
 begun = time.perf_counter()
 import services.camera.__main__, services.camera.doctor, services.camera.drivers.imx500
 taken = time.perf_counter() - begun
-print(json.dumps({"seconds": taken, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
+has_page = "services.camera.page.server" in sys.modules
+print(json.dumps({"seconds": taken, "has_page": has_page, "modules": sorted({name.partition(".")[0] for name in sys.modules})}))
 """
 
 
@@ -44,6 +45,7 @@ def test_nothing_heavy_is_imported() -> None:
         taken.append(found["seconds"])
     print(f"\nimporting the agent: {min(taken):.2f} s")
     assert not set(TOO_HEAVY) & set(found["modules"])
+    assert not found["has_page"]
     assert min(taken) < 3
 
 

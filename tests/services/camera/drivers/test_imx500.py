@@ -127,6 +127,23 @@ def test_frames_that_may_show_the_region_before_are_dropped(driver: ApartDriver,
     assert all(roi == seen for roi, seen in shown), shown
 
 
+def test_pixels_come_while_they_are_wanted(driver: ApartDriver, unpacked: Path, tmp_path: Path) -> None:
+    (tmp_path / "finished").mkdir()
+    driver.finish(unpacked, tmp_path / "finished")
+    driver.load(unpacked, tmp_path / "finished", lambda *_: None)
+    driver.set_roi(Roi(100, 0, 608, 608))
+    given = []
+    for number, frame in enumerate(driver.frames()):
+        given.append(frame.window)
+        if number in {10, 40}:
+            driver.give_windows(number == 10)
+        if number == 80:
+            break
+    assert all(window is None for window in [*given[:10], *given[70:]])
+    assert given[30] is not None
+    assert given[30].shape == (8, 8, 3)
+
+
 def test_nothing_can_be_injected(driver: ApartDriver, unpacked: Path, tmp_path: Path) -> None:
     (tmp_path / "finished").mkdir()
     driver.finish(unpacked, tmp_path / "finished")

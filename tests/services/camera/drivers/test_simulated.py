@@ -133,3 +133,24 @@ def test_a_folder_without_pictures_is_a_failure_that_says_so(
     talk(agent)
     assert offer.end == "failure"
     assert "the stream ended after 0 frames" in offer.words
+
+
+def test_pixels_are_given_only_while_they_are_wanted(
+    images: Path, package: Maker, contents: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "7.tar").write_bytes(package(7, contents=contents))
+    tars.unpack(tmp_path / "7.tar", tmp_path / "package")
+    driver = a_driver(images)
+    driver.load(tmp_path / "package", tmp_path, lambda *_: None)
+    driver.set_roi(Roi(1724, 1216, 608, 608))
+    windows = []
+    for number, frame in enumerate(driver.frames()):
+        windows.append(frame.window)
+        driver.give_windows(3 <= number < 6)
+        if number == 10:
+            driver.close()
+    assert [window is not None for window in windows] == [4 <= number < 7 for number in range(11)]
+    assert windows[4] is not None
+    assert windows[4].shape == (96, 96, 3)
+    assert windows[4][..., 0].max() == 250  # the red square, as RGB
+    assert windows[4][..., 1:].max() == 0
