@@ -11,7 +11,7 @@ from services.fleet.actions.models import Action
 from services.fleet.actions.moves import move
 from services.fleet.cameras.models import Camera
 from services.fleet.ddi import repository
-from services.fleet.ddi.errors import ActionGone, ActionNotFound, NothingToCancel
+from services.fleet.ddi.errors import ActionGone, DeviceActionNotFound, NothingToCancel
 from services.fleet.ddi.offering import check_offered
 from services.fleet.packages.models import Package, PackageFile
 from shared.contracts.ddi import (
@@ -46,16 +46,16 @@ _STATUS: Final = {
 
 
 def find_action(session: Session, camera: Camera, action_id: str) -> Action:
-    """The camera's action of this id, a string of digits, if its turn has come; ActionNotFound for all others alike."""
+    """The camera's action of this id, a string of digits, if its turn has come; DeviceActionNotFound for all others alike."""
     digits = action_id.isascii() and action_id.isdigit() and len(action_id) <= _LONGEST_ID
     action = repository.action_of(session, camera.id, int(action_id)) if digits else None
     if action is None:
-        raise ActionNotFound(f"The camera has no action {action_id[:40]!r}.")
+        raise DeviceActionNotFound(f"The camera has no action {action_id[:40]!r}.")
     return action
 
 
 def deployment_base(session: Session, camera: Camera, action_id: str, root: str, history: str | None) -> DeploymentBase:
-    """What is to be installed; the action is offered from now on. ActionNotFound, NotOffered, ActionGone, InvalidRequest."""
+    """What is to be installed, offered from now on. DeviceActionNotFound, NotOffered, ActionGone, InvalidRequest."""
     action = find_action(session, camera, action_id)
     if action.state == ActionState.PENDING and action.active:
         check_offered(session, camera.id, action.package_id)
@@ -66,15 +66,15 @@ def deployment_base(session: Session, camera: Camera, action_id: str, root: str,
 
 
 def installed_base(session: Session, camera: Camera, action_id: str, root: str, history: str | None) -> DeploymentBase:
-    """What was installed by an action that succeeded. ActionNotFound, InvalidRequest."""
+    """What was installed by an action that succeeded. DeviceActionNotFound, InvalidRequest."""
     action = find_action(session, camera, action_id)
     if action.succeeded_at is None:
-        raise ActionNotFound(f"Nothing was installed by action {action.id}.")
+        raise DeviceActionNotFound(f"Nothing was installed by action {action.id}.")
     return described(session, camera, action, root, history)
 
 
 def cancel_action(session: Session, camera: Camera, action_id: str) -> CancelAction:
-    """Which action is to stop. ActionNotFound, NothingToCancel, ActionGone."""
+    """Which action is to stop. DeviceActionNotFound, NothingToCancel, ActionGone."""
     action = find_action(session, camera, action_id)
     if not action.active:
         raise gone(action)

@@ -48,14 +48,14 @@ class NoMoreCameras(Forbidden):
     hint = "make another provisioning token, or register the camera by hand"
 
 
-class ActionNotFound(NotFound):
+class DeviceActionNotFound(NotFound):
     """The camera has no such action, or it is not to be seen yet."""
 
     title = "No such action"
     hint = "poll again: the answer's links name the action that there is"
 
 
-class NotOffered(ActionNotFound):
+class NotOffered(DeviceActionNotFound):
     """Its turn has come, but it is not to be changed now. ``opens_at`` is a member where a time is known."""
 
     title = "Action not offered now"
@@ -83,7 +83,7 @@ class NothingToConfirm(NotFound):
     hint = "go on with deploymentBase: no action waits for a confirmation on the device"
 
 
-class ArtifactNotFound(NotFound):
+class DownloadNotFound(NotFound):
     """The camera has no action with such a file."""
 
     title = "No such artifact"

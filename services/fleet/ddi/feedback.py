@@ -26,7 +26,7 @@ NO_PACKAGE: Final = "none"
 def take(session: Session, camera: Camera, action_id: str, status: FeedbackStatus) -> ActionGone | None:
     """A report on a deployment. What is given back is to be answered after the commit: it notes what came too late.
 
-    ActionNotFound, InvalidRequest. A report that was there before changes nothing.
+    DeviceActionNotFound, InvalidRequest. A report that was there before changes nothing.
     """
     action = find_action(session, camera, action_id)
     report = understood(status)
@@ -48,7 +48,7 @@ def _meant(action: Action, report: Report) -> ActionState | None:
 
 
 def take_cancel(session: Session, camera: Camera, action_id: str, status: FeedbackStatus) -> ActionGone | None:
-    """A report on a cancellation: the action stops, or goes on. ActionNotFound, NothingToCancel, InvalidRequest."""
+    """A report on a cancellation: the action stops, or goes on. DeviceActionNotFound, NothingToCancel, InvalidRequest."""
     action = find_action(session, camera, action_id)
     report = understood(status)
     if not is_open(ActionState(action.state)):

@@ -14,9 +14,9 @@ from services.fleet.ddi.admission import enrol
 from services.fleet.ddi.caller import caller_as, caller_of
 from services.fleet.ddi.errors import (
     ActionGone,
-    ActionNotFound,
-    ArtifactNotFound,
     AttributesTooLarge,
+    DeviceActionNotFound,
+    DownloadNotFound,
     InvalidControllerId,
     NoMoreCameras,
     NothingToCancel,
@@ -42,7 +42,7 @@ ENROL_ROUTE: Final = "/v1/fleet/enrol"
 router = APIRouter(tags=["devices"], route_class=DeviceRoute)
 
 _DOOR: Final = (TenantNotFound, InvalidControllerId, NotLetIn)
-_ACTION: Final = (ActionNotFound, ActionGone)
+_ACTION: Final = (DeviceActionNotFound, ActionGone)
 _BODY: Final = (InvalidJson, InvalidRequest, PayloadTooLarge)
 
 
@@ -77,7 +77,7 @@ async def get_deployment(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(**described(POLL_ROUTE + "/installedBase/{action_id}", *_DOOR, ActionNotFound, answer=DeploymentBase))
+@router.get(**described(POLL_ROUTE + "/installedBase/{action_id}", *_DOOR, DeviceActionNotFound, answer=DeploymentBase))
 async def get_installed(request: Request) -> Response:
     """What was installed."""
     history = request.query_params.get("actionHistory")
@@ -214,7 +214,7 @@ async def post_samples(request: Request) -> Response:
     return rendered(await admitted(request, work))
 
 
-@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts", *_DOOR, ArtifactNotFound))
+@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts", *_DOOR, DownloadNotFound))
 async def list_artifacts(request: Request) -> Response:
     """The files of a chunk."""
     module = segment(request, "module")
@@ -227,7 +227,7 @@ async def list_artifacts(request: Request) -> Response:
 
 
 @router.head(POLL_ROUTE + "/softwaremodules/{module}/artifacts/{filename}", include_in_schema=False, response_model=None)
-@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts/{filename}", *_DOOR, ArtifactNotFound))
+@router.get(**described(POLL_ROUTE + "/softwaremodules/{module}/artifacts/{filename}", *_DOOR, DownloadNotFound))
 async def download(request: Request) -> Response:
     """A file, or its MD5 sum as `<filename>.MD5SUM`. Ranges and ETag as RFC 9110 has them."""
     module, filename = segment(request, "module"), segment(request, "filename")

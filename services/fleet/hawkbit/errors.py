@@ -8,9 +8,9 @@ Unauthorized
 └── BasicUnauthorized
 NotFound
 ├── TargetNotFound
-├── ActionNotFound
+├── TargetActionNotFound
 ├── ModuleNotFound
-├── ArtifactNotFound
+├── ModuleArtifactNotFound
 ├── SetNotFound
 └── ConfigNotFound
 Forbidden
@@ -65,7 +65,7 @@ class TargetNotFound(NotFound):
     hint = "`GET /rest/v1/targets` lists the targets"
 
 
-class ActionNotFound(NotFound):
+class TargetActionNotFound(NotFound):
     """The target has no action of this number."""
 
     title = "No such action of this target"
@@ -79,7 +79,7 @@ class ModuleNotFound(NotFound):
     hint = "`GET /rest/v1/softwaremodules` lists the modules"
 
 
-class ArtifactNotFound(NotFound):
+class ModuleArtifactNotFound(NotFound):
     """The module has no artifact of this number."""
 
     title = "No such artifact of this module"

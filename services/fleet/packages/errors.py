@@ -1,7 +1,7 @@
 """What the package routes may refuse, and why.
 
 NotFound
-├── PackageNotFound
+├── FleetPackageNotFound
 └── PackageFileNotFound
 Conflict
 ├── PackageDiffers
@@ -18,7 +18,7 @@ Unavailable
 from shared.kit.problems import Conflict, InvalidRequest, NotFound, PayloadTooLarge, Unavailable
 
 
-class PackageNotFound(NotFound):
+class FleetPackageNotFound(NotFound):
     """No package is called so, or it was deleted."""
 
     title = "No such package in the fleet"

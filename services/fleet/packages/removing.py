@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from services.fleet.events.record import record
 from services.fleet.packages import repository
-from services.fleet.packages.errors import PackageInUse, PackageNotFound
+from services.fleet.packages.errors import FleetPackageNotFound, PackageInUse
 from services.fleet.packages.models import Package
 from services.fleet.polling.epochs import touch
 from services.fleet.runtime import Services
@@ -19,7 +19,7 @@ _LOOKED_BACK: Final = timedelta(days=1)
 
 
 def delete(services: Services, name: str, version: str, *, force: bool, actor: Actor) -> None:
-    """Offer it no more, and remove the bytes that nothing else needs. PackageNotFound; PackageInUse unless ``force``."""
+    """Offer it no more, and remove the bytes that nothing else needs. FleetPackageNotFound; PackageInUse unless ``force``."""
     with services.sessions.begin() as session:
         contents = _mark(session, name, version, force=force, actor=actor)
     remove_unused(services, contents)
@@ -28,7 +28,7 @@ def delete(services: Services, name: str, version: str, *, force: bool, actor: A
 def _mark(session: Session, name: str, version: str, *, force: bool, actor: Actor) -> set[str]:
     package = repository.locked(session, name, version)
     if package is None:
-        raise PackageNotFound(f"There is no package {name}/{version}.")
+        raise FleetPackageNotFound(f"There is no package {name}/{version}.")
     if not force:
         _check_unneeded(session, package)
     package.deleted_at = db_now(session)

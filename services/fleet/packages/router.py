@@ -7,11 +7,11 @@ from fastapi.responses import Response
 
 from services.fleet.packages import importing, removing, service, views
 from services.fleet.packages.errors import (
+    FleetPackageNotFound,
     ImportRefused,
     PackageDiffers,
     PackageFileNotFound,
     PackageInUse,
-    PackageNotFound,
     PackageRefused,
     PackagesAway,
     PackageTooLarge,
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/fleet/packages", tags=["packages"])
 _VIEWER = [requires(Scope.VIEWER)]
 _PRESENT: Final[dict[int | str, dict[str, Any]]] = {200: {"model": FleetPackageOut, "description": "It was here already"}}
 _FILE = "/{name}/{version}/file"
-_FILE_RESPONSES = problem_responses(PackageNotFound, PackageFileNotFound, BlobNotFound, RangeNotSatisfiable)
+_FILE_RESPONSES = problem_responses(FleetPackageNotFound, PackageFileNotFound, BlobNotFound, RangeNotSatisfiable)
 PackageName = Annotated[str, Path(min_length=1, max_length=128)]
 PackageVersion = Annotated[str, Path(min_length=1, max_length=64)]
 FileName = Annotated[str | None, Query(max_length=256, description="of several files; default: the package itself")]
@@ -65,7 +65,7 @@ def list_all(
 
 
 @router.get(
-    "/{name}/{version}", response_model=FleetPackageOut, dependencies=_VIEWER, responses=problem_responses(PackageNotFound)
+    "/{name}/{version}", response_model=FleetPackageOut, dependencies=_VIEWER, responses=problem_responses(FleetPackageNotFound)
 )
 def read(name: PackageName, version: PackageVersion, session: SessionDep) -> FleetPackageOut:
     """One package and its files."""
@@ -97,7 +97,7 @@ def download(
 @router.delete(
     "/{name}/{version}",
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problem_responses(PackageNotFound, PackageInUse),
+    responses=problem_responses(FleetPackageNotFound, PackageInUse),
 )
 def delete(
     name: PackageName,

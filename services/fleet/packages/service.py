@@ -3,17 +3,17 @@
 from sqlalchemy.orm import Session
 
 from services.fleet.packages import repository, views
-from services.fleet.packages.errors import PackageFileNotFound, PackageNotFound
+from services.fleet.packages.errors import FleetPackageNotFound, PackageFileNotFound
 from services.fleet.packages.models import Package, PackageFile
 from shared.contracts.rollouts import FleetPackageKind, FleetPackageOut
 from shared.kit.pages import PageParams, newest_first
 
 
 def get(session: Session, name: str, version: str) -> Package:
-    """Raises PackageNotFound."""
+    """Raises FleetPackageNotFound."""
     package = repository.find(session, name, version)
     if package is None:
-        raise PackageNotFound(f"There is no package {name}/{version}.")
+        raise FleetPackageNotFound(f"There is no package {name}/{version}.")
     return package
 
 
@@ -26,7 +26,7 @@ def page(
 
 
 def file(session: Session, name: str, version: str, filename: str | None) -> PackageFile:
-    """A file of a package; the first one for None. PackageNotFound, PackageFileNotFound."""
+    """A file of a package; the first one for None. FleetPackageNotFound, PackageFileNotFound."""
     package = get(session, name, version)
     for found in repository.files(session, [package.id])[package.id]:
         if filename in {None, found.filename}:

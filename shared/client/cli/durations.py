@@ -21,4 +21,4 @@ def in_words(length_s: float) -> str:
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if length_s >= size and length_s % size == 0:
             return f"{length_s / size:.0f} {unit}"
-    return f"{length_s:g} s"
+    return f"{length_s:.12g} s"

@@ -107,7 +107,7 @@ class Swupdate:
         self.log.unlink()
         self.start(confirm)
 
-    def wait_for(self, pattern: str, timeout_s: float = 30) -> None:
+    def wait_for(self, pattern: str, timeout_s: float = 150) -> None:
         """Until its log has a line."""
         wait_for(lambda: re.search(pattern, self.said()) is not None, what=pattern, timeout_s=timeout_s)
 
@@ -149,7 +149,7 @@ class Fleet:
         with self.services.sessions() as session:
             return session.get_one(Action, action_id).state
 
-    def wait(self, action_id: int, state: str, timeout_s: float = 30) -> None:
+    def wait(self, action_id: int, state: str, timeout_s: float = 150) -> None:
         wait_for(lambda: self.state(action_id) == state, what=f"action {state}", timeout_s=timeout_s)
 
     def camera(self) -> Camera:

@@ -8,9 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from services.fleet.hawkbit.auth import VIEWER, OperatorActor
 from services.fleet.hawkbit.errors import (
     ArtifactExists,
-    ArtifactNotFound,
     ChecksumDiffers,
     HawkbitRoute,
+    ModuleArtifactNotFound,
     ModuleExists,
     ModuleInUse,
     ModuleNotFound,
@@ -146,7 +146,7 @@ def list_artifacts(module_id: ModuleId, session: SessionDep, window: WindowDep, 
     return service.artifacts_page(session, module_id, window, base)
 
 
-@router.get(_ARTIFACT, dependencies=[VIEWER], responses=problem_responses(ModuleNotFound, ArtifactNotFound))
+@router.get(_ARTIFACT, dependencies=[VIEWER], responses=problem_responses(ModuleNotFound, ModuleArtifactNotFound))
 def read_artifact(module_id: ModuleId, artifact_id: ArtifactId, session: SessionDep, base: BaseDep) -> ArtifactOut:
     """One file of a module."""
     return service.show_artifact(service.get_artifact(session, module_id, artifact_id), base)
@@ -155,7 +155,7 @@ def read_artifact(module_id: ModuleId, artifact_id: ArtifactId, session: Session
 @router.delete(
     _ARTIFACT,
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problem_responses(ModuleNotFound, ArtifactNotFound, ModuleInUse),
+    responses=problem_responses(ModuleNotFound, ModuleArtifactNotFound, ModuleInUse),
 )
 def delete_artifact(
     module_id: ModuleId,

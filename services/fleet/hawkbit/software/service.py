@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from services.fleet.events.record import record
 from services.fleet.hawkbit.errors import (
     ArtifactExists,
-    ArtifactNotFound,
+    ModuleArtifactNotFound,
     ModuleExists,
     ModuleInUse,
     ModuleNotFound,
@@ -125,18 +125,18 @@ def file_of(artifact: Artifact, package_id: str, part: str) -> PackageFile:
 
 
 def get_artifact(session: Session, module_id: int, artifact_id: int) -> Artifact:
-    """ModuleNotFound, ArtifactNotFound."""
+    """ModuleNotFound, ModuleArtifactNotFound."""
     get(session, module_id)
     artifact = repository.artifact(session, module_id, artifact_id)
     if artifact is None:
-        raise ArtifactNotFound(f"The module {module_id} has no artifact {artifact_id}.")
+        raise ModuleArtifactNotFound(f"The module {module_id} has no artifact {artifact_id}.")
     return artifact
 
 
 def delete_artifact(session: Session, module_id: int, artifact_id: int, *, actor: Actor) -> set[str]:
     """Take a file out of its module and the module's sets; the sha256 of what was in it.
 
-    ModuleNotFound, ArtifactNotFound, ModuleInUse.
+    ModuleNotFound, ModuleArtifactNotFound, ModuleInUse.
     """
     module = repository.locked(session, module_id)
     artifact = get_artifact(session, module_id, artifact_id)

@@ -6,7 +6,7 @@ from services.fleet.actions.models import Action, ActionHistory
 from services.fleet.actions.moves import move, request_cancel
 from services.fleet.cameras.models import Camera
 from services.fleet.events.record import record
-from services.fleet.hawkbit.errors import ActionNotFound, ActionNotOpen, NotCancelledYet
+from services.fleet.hawkbit.errors import ActionNotOpen, NotCancelledYet, TargetActionNotFound
 from services.fleet.hawkbit.messages import Base, Links, Paged, Window, ms
 from services.fleet.hawkbit.targets import repository
 from services.fleet.hawkbit.targets.domain import detail_status, kind, status_of
@@ -16,10 +16,10 @@ from shared.kit.auth import Actor
 
 
 def get(session: Session, camera: Camera, action_id: int) -> Action:
-    """An action of this target. ActionNotFound, also if it is another's."""
+    """An action of this target. TargetActionNotFound, also if it is another's."""
     action = repository.action(session, camera.id, action_id)
     if action is None:
-        raise ActionNotFound(f"The target {camera.controller_id!r} has no action {action_id}.")
+        raise TargetActionNotFound(f"The target {camera.controller_id!r} has no action {action_id}.")
     return action
 
 
@@ -71,7 +71,7 @@ def _status(row: ActionHistory) -> ActionStatusOut:
 def cancel(session: Session, camera: Camera, action_id: int, *, force: bool, actor: Actor) -> None:
     """Ask the target to stop; with ``force``, after that, end it whatever the target is at.
 
-    ActionNotFound, ActionNotOpen, NotCancelledYet.
+    TargetActionNotFound, ActionNotOpen, NotCancelledYet.
     """
     action = get(session, camera, action_id)
     if action.closed_at is not None:

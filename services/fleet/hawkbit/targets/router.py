@@ -10,11 +10,11 @@ from services.fleet.ddi.caller import controller_id_of
 from services.fleet.ddi.errors import InvalidControllerId
 from services.fleet.hawkbit.auth import VIEWER, OperatorActor
 from services.fleet.hawkbit.errors import (
-    ActionNotFound,
     ActionNotOpen,
     HawkbitRoute,
     NotCancelledYet,
     NotSupported,
+    TargetActionNotFound,
     TargetNotFound,
 )
 from services.fleet.hawkbit.messages import MOST_BODIES, BaseDep, Paged, QueryWindowDep, WindowDep
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/targets", route_class=HawkbitRoute)
 _ONE = "/{controller_id}"
 _ACTION = _ONE + "/actions/{action_id}"
 _NOT_FOUND = problem_responses(TargetNotFound, InvalidControllerId)
-_NO_ACTION = problem_responses(TargetNotFound, InvalidControllerId, ActionNotFound)
+_NO_ACTION = problem_responses(TargetNotFound, InvalidControllerId, TargetActionNotFound)
 ActionId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
@@ -119,7 +119,7 @@ def list_statuses(action_id: ActionId, target: TargetDep, session: SessionDep, w
 @router.delete(
     _ACTION,
     status_code=status.HTTP_204_NO_CONTENT,
-    responses=problem_responses(TargetNotFound, InvalidControllerId, ActionNotFound, ActionNotOpen, NotCancelledYet),
+    responses=problem_responses(TargetNotFound, InvalidControllerId, TargetActionNotFound, ActionNotOpen, NotCancelledYet),
 )
 def cancel(
     action_id: ActionId,

@@ -169,4 +169,4 @@ def test_a_file_whose_bytes_are_gone(device: Device, world: World, services: Ser
     path = download_of(device, world.action(device, world.package(content=b"lost")))
     services.blobs.delete(f"sha256:{hashlib.sha256(b'lost').hexdigest()}")
     answer = device.ask("GET", path)
-    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/artifact-not-found")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/download-not-found")

@@ -43,7 +43,7 @@ def test_they_are_listed_newest_first_by_line_and_in_pages(packages):
 @pytest.mark.usefixtures("imported")
 def test_what_is_not_there_is_said(packages):
     for path in ("/nobody/3", "/picosam2/4", "/picosam2/4/file", "/%F0%9F%93%B7/x"):
-        assert packages.get(path).json()["type"] == "/problems/package-not-found", path
+        assert packages.get(path).json()["type"] == "/problems/fleet-package-not-found", path
     assert packages.get("/picosam2/3/file", filename="../x").json()["type"] == "/problems/package-file-not-found"
     assert packages.get("/a%00/3").status_code == 400
     assert packages.delete("picosam2/4").status_code == 404

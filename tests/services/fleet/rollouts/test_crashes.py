@@ -52,7 +52,8 @@ def never_two(world):
 
 def killed_everywhere(world, make, play, expected):
     """Kill the tick before its n-th statement for every n, as long as ticks have so many; then the end must be the same."""
-    at, worst = 0, False
+    # All of them on SQLite; on Postgres, where making a world takes seconds, every fourth.
+    at, step, worst = 0, 4 if world.services.engine.dialect.name == "postgresql" else 1, False
     while not worst:
         rollout = make()
         worst = True
@@ -67,7 +68,7 @@ def killed_everywhere(world, make, play, expected):
             if over:
                 break
         assert expected(world, rollout), at
-        at += 1
+        at += step
     return at
 
 

@@ -91,11 +91,11 @@ def test_a_signed_return_takes_a_camera_back_to_an_older_release(packaging, admi
     assert verify(package, packaging.keys, floor=2, statement=statement).returned_by.reason == "masks too small"
 
 
-def test_a_return_is_the_admin_s_and_leads_back_to_what_is_there(packaging, admin, operator):
+def test_a_return_is_the_operator_s_and_leads_back_to_what_is_there(packaging, operator, viewer):
     packaging.done(), packaging.done()
     body = {"from_release": 2, "to_release": 1, "reason": "r"}
-    assert packaging.http.post("/v1/packages/picosam2/returns", json=body, headers=operator).status_code == 403
-    forth = packaging.http.post("/v1/packages/picosam2/returns", json=body | {"to_release": 3}, headers=admin)
+    assert packaging.http.post("/v1/packages/picosam2/returns", json=body, headers=viewer).status_code == 403
+    forth = packaging.http.post("/v1/packages/picosam2/returns", json=body | {"to_release": 3}, headers=operator)
     assert (forth.status_code, forth.json()["errors"][0]["message"]) == (422, "release 3 is not older than 2")
-    nowhere = packaging.http.post("/v1/packages/other/returns", json=body, headers=admin)
+    nowhere = packaging.http.post("/v1/packages/other/returns", json=body, headers=operator)
     assert nowhere.status_code == 404
