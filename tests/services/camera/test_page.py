@@ -236,6 +236,7 @@ def test_waiting_for_somebody_costs_no_time_at_all(agent: Agent) -> None:
         return [threads[number].user_time, threads[number].system_time]  # type: ignore[index]
 
     switches = Path(f"/proc/self/task/{number}/status")
+    time.sleep(1)  # until the thread has gone to sleep
     before, woken = spent(), re.findall(r"ctxt_switches:\s(\d+)", switches.read_text())
     time.sleep(1.5)
     assert spent() == before
