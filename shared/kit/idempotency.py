@@ -9,14 +9,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy import CursorResult, String, Text, delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column, sessionmaker
 
 from shared.kit.database import Base, SessionDep, db_now
 from shared.kit.problems import Conflict
@@ -166,6 +166,21 @@ def forget_old_answers(session: Session) -> int:
     result = session.execute(delete(StoredAnswer).where(StoredAnswer.created_at < db_now(session) - KEPT))
     assert isinstance(result, CursorResult)
     return result.rowcount
+
+
+class HasSessions(Protocol):
+    """What a service's loops are given."""
+
+    @property
+    def sessions(self) -> sessionmaker[Session]:
+        """On the service's database."""
+        ...
+
+
+def forget_answers(services: HasSessions) -> None:
+    """The tick of each service's retention loop."""
+    with services.sessions.begin() as session:
+        forget_old_answers(session)
 
 
 def once(

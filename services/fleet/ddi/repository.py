@@ -9,12 +9,10 @@ from sqlalchemy.orm import Session
 
 from services.fleet.actions.models import Action, ActionHistory
 from services.fleet.cameras.models import Camera, Group, ProvisioningToken
-from services.fleet.packages.models import Package, PackageFile, Statement
+from services.fleet.packages.models import ANY_FORMAT, Package, PackageFile, Statement
 from services.fleet.rollouts.models import Rollout, Sample
 from shared.contracts.rollouts import ActionState, RolloutState
 from shared.kit.database import read_once
-
-ANY_FORMAT: Final = "any"
 
 _RESTLESS: Final = (RolloutState.RUNNING.value, RolloutState.ROLLING_BACK.value)
 

@@ -6,7 +6,7 @@ from typing import Final
 from services.fleet.events import repository
 from services.fleet.runtime import ServiceLoop, Services
 from shared.kit.database import db_now
-from shared.kit.idempotency import forget_old_answers
+from shared.kit.idempotency import forget_answers
 
 _AT_ONCE: Final = 5000
 """Deleted by one transaction."""
@@ -19,12 +19,6 @@ def forget_events(services: Services) -> None:
             before = db_now(session) - timedelta(seconds=services.settings.events_kept_s)
             if repository.forget(session, before, _AT_ONCE) < _AT_ONCE:
                 return
-
-
-def forget_answers(services: Services) -> None:
-    """Delete answers to Idempotency-Keys that are a day old."""
-    with services.sessions.begin() as session:
-        forget_old_answers(session)
 
 
 LOOPS: Final = (

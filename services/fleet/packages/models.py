@@ -1,7 +1,7 @@
 """Tables of packages and of what is signed about them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.fleet.database import FleetBase
 from shared.contracts.base import new_id
 from shared.kit.database import now_expression
+
+ANY_FORMAT: Final = "any"
+"""Of a file that every camera gets, whatever its own format."""
 
 
 class Package(FleetBase):

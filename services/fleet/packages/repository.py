@@ -11,10 +11,10 @@ from services.fleet.actions.models import Action
 from services.fleet.cameras.models import Camera
 from services.fleet.hawkbit.models import Artifact
 from services.fleet.packages.models import Package, PackageFile
+from services.fleet.rollouts.domain import OVER
 from services.fleet.rollouts.models import Rollout
-from shared.contracts.rollouts import FleetPackageKind, RolloutState
+from shared.contracts.rollouts import FleetPackageKind
 
-_OVER = tuple(state.value for state in RolloutState if state.is_final)
 _OPEN = tuple(state.value for state in UNDER_WAY)
 
 
@@ -52,7 +52,7 @@ def files(session: Session, package_ids: Iterable[str]) -> dict[str, list[Packag
 
 def rollouts_with(session: Session, package_id: str) -> Sequence[Rollout]:
     """Rollouts of the package that are not over."""
-    query = select(Rollout).where(Rollout.package_id == package_id, Rollout.state.not_in(_OVER))
+    query = select(Rollout).where(Rollout.package_id == package_id, Rollout.state.not_in(OVER))
     return session.scalars(query.order_by(Rollout.id)).all()
 
 

@@ -20,6 +20,9 @@ from shared.contracts.rollouts import ActionState, OnFailure, PhaseIn, PhaseStat
 
 GONE: Final = frozenset({ActionState.CANCELLED, ActionState.EXPIRED, ActionState.SUPERSEDED})
 
+OVER: Final = tuple(state.value for state in RolloutState if state.is_final)
+"""Rollouts in these states bring their package to nobody any more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:

@@ -10,11 +10,10 @@ from services.fleet.actions.models import Action
 from services.fleet.hawkbit.messages import Window, page_of
 from services.fleet.hawkbit.models import DistributionSet, SetModule, SoftwareModule
 from services.fleet.packages.models import Package, PackageFile
+from services.fleet.rollouts.domain import OVER
 from services.fleet.rollouts.models import Rollout
-from shared.contracts.rollouts import RolloutState
 
 Found = tuple[DistributionSet, Package]
-_OVER = [state.value for state in RolloutState if state.is_final]
 
 
 def find(session: Session, set_id: int) -> Found | None:
@@ -49,5 +48,5 @@ def has_files(session: Session, package_id: str) -> bool:
 def is_being_installed(session: Session, package_id: str) -> bool:
     """Whether a camera is at it now, or a rollout that is not over brings it."""
     at_it = exists().where(Action.package_id == package_id, Action.active)
-    planned = exists().where(Rollout.package_id == package_id, Rollout.state.not_in(_OVER))
+    planned = exists().where(Rollout.package_id == package_id, Rollout.state.not_in(OVER))
     return bool(session.scalar(select(or_(at_it, planned))))

@@ -19,13 +19,11 @@ from services.fleet.hawkbit.models import Artifact, SoftwareModule
 from services.fleet.hawkbit.software import repository
 from services.fleet.hawkbit.software.schemas import ArtifactOut, HashesOut, ModuleIn, ModuleOut
 from services.fleet.hawkbit.software.upload import Uploaded
-from services.fleet.packages.models import PackageFile
+from services.fleet.packages.models import ANY_FORMAT, PackageFile
 from services.fleet.packages.repository import hold_contents
 from shared.kit.auth import Actor
 from shared.kit.blobs import BlobStore
 from shared.kit.database import Violation, db_now, violated
-
-ANY_FORMAT = "any"
 
 
 def create(session: Session, bodies: Sequence[ModuleIn], *, actor: Actor) -> list[SoftwareModule]:

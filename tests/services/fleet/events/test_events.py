@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from services.fleet.events.loops import forget_answers, forget_events
+from services.fleet.events.loops import forget_events
 from services.fleet.events.models import Event
 from shared.kit.database import db_now
-from shared.kit.idempotency import StoredAnswer
+from shared.kit.idempotency import StoredAnswer, forget_answers
 from tests.services.fleet.events.conftest import ADA
 
 
